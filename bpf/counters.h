@@ -1,0 +1,43 @@
+/* Every way in which the kernel half can lose or refuse something, named once: the BPF enum, the C++ names, the report and the
+ * README's table come from this list. `loss` is 1 where a figure of the report may be off because of it.
+ *
+ *        name                    loss  meaning
+ */
+#ifndef MEMTRACE_COUNTERS_H
+#define MEMTRACE_COUNTERS_H
+
+#define MT_COUNTERS(X)                                                                                                           \
+    X(hits_enter, 0, "allocation entry probes hit")                                                                              \
+    X(hits_return, 0, "allocation return probes hit")                                                                            \
+    X(hits_free, 0, "free probes hit")                                                                                           \
+    X(stepped_hits, 0, "hits among these of probes on an instruction that the kernel single-steps")                              \
+    X(nested_calls, 0, "calls inside another traced call, counted as part of the outer one")                                     \
+    X(failed_allocs, 0, "allocations that the allocator refused")                                                                \
+    X(unmatched_frees, 0, "frees of blocks that were not seen allocated (mostly: older than the tracing)")                       \
+    X(replaced_blocks, 0, "allocations at an address that was still live: its free was not seen, the old block was closed")      \
+    X(live_full, 1, "allocations not followed: the live map is full (--max-live)")                                               \
+    X(live_full_bytes, 1, "bytes of the allocations not followed")                                                               \
+    X(sites_full, 1, "allocations counted without their call site: the site table is full")                                      \
+    X(stacks_full, 1, "stacks cut to the caller of the allocator: the stack table is full")                                      \
+    X(stack_truncated, 0, "stacks that the frame pointers did not lead to their end")                                            \
+    X(task_state_lost, 1, "calls not followed: no memory for the thread's state")                                                \
+    X(inflight_stale, 0, "calls that never returned (longjmp, exception, thread exit)")                                          \
+    X(returns_refused, 1,                                                                                                        \
+      "calls not followed: a thread left so many calls without returning that the kernel probes none of its returns")            \
+    X(returns_refused_bytes, 1, "bytes that these calls asked for")                                                              \
+    X(late_objects, 1,                                                                                                           \
+      "allocators attached to only after the process could call them (exec, dlopen): their first calls were not seen")           \
+    X(nested_misjudged, 1, "calls taken for nested in a call that, as it turned out, had been abandoned")                        \
+    X(unwound_calls, 0, "calls whose return address was put back because an exception passed through")                           \
+    X(out_unreadable, 1, "allocations not followed: the result pointer could not be read")                                       \
+    X(rollback_lost, 1, "blocks lost when a realloc failed and the old block found no room")                                     \
+    X(events_lost, 1, "process events lost: the ring buffer was full")
+
+enum mt_counter {
+#define MT_COUNTER_ENUM(name, loss, text) MT_COUNTER_##name,
+    MT_COUNTERS(MT_COUNTER_ENUM)
+#undef MT_COUNTER_ENUM
+        MT_COUNTER_COUNT
+};
+
+#endif

@@ -1,0 +1,364 @@
+/* The kernel half of memtrace: probes on allocator functions keep a map of live blocks and totals by call site; tracepoints and the
+ * dynamic linker's debugger hook report what changes about a process. README.md in this folder has the picture. */
+#include "vmlinux.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "bpf/heap.h"
+#include "bpf/walk.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* ---- allocator calls ---------------------------------------------------------------------------------------------------------- */
+
+static __always_inline struct mt_process* active_process(__u64 cookie, struct mt_counters** c) {
+    __u32 slot = mt_signature_unpack(cookie).slot;
+    struct mt_process* process = bpf_map_lookup_elem(&processes, &slot);
+    if (!process || !process->active) {
+        return 0;
+    }
+    *c = bpf_map_lookup_elem(&counters, &slot);
+    return *c ? process : 0;
+}
+
+/* What the hit cost: the collector knows the rest of it. */
+static __always_inline void count_step(__u64 cookie, struct mt_counters* c) {
+    if (cookie & MT_COOKIE_STEPPED) {
+        MT_COUNT(c, stepped_hits);
+    }
+}
+
+/* The address that the kernel writes over return addresses in this process: the first bytes of its [uprobes] page. */
+static __always_inline __u64 trampoline_address(void) {
+#if defined(__TARGET_ARCH_x86)
+    struct task_struct* task = (void*)bpf_get_current_task();
+    return BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
+#else
+    return 0; /* the return address is in a register: nothing on the stack to compare */
+#endif
+}
+
+/* After 64 calls that were left without returning (longjmp), the kernel places no more return probes in a thread, for good
+ * (MAX_URETPROBE_DEPTH in kernel/events/uprobes.c). */
+#define MAX_URETPROBE_DEPTH 64
+
+static __always_inline int returns_refused(struct task_struct* task) {
+    struct uprobe_task* utask = task->utask;
+    return utask && utask->depth >= MAX_URETPROBE_DEPTH;
+}
+
+/* Drops a call that was left without returning. Whether it took effect is unknown; a tentative removal is undone. */
+static __always_inline void abandon_call(struct mt_thread* thread, struct mt_counters* c) {
+    struct mt_call* call = &thread->call;
+    MT_COUNT(c, inflight_stale);
+    if (call->nested) {
+        MT_COUNT_N(c, nested_misjudged, call->nested);
+    }
+    mt_settle_old_block(call, 0, c);
+    call->sp = 0;
+}
+
+/* True where the thread is inside a traced call already. */
+static __always_inline int is_nested(struct mt_thread* thread, __u64 sp, struct mt_counters* c) {
+    struct mt_call* call = &thread->call;
+    if (call->sp == 0) {
+        return 0;
+    }
+    if (mt_classify_entry(call, sp, mt_word_at(call->sp), trampoline_address()) == MT_ENTRY_NESTED) {
+        call->nested++;
+        MT_COUNT(c, nested_calls);
+        return 1;
+    }
+    abandon_call(thread, c);
+    return 0;
+}
+
+static __always_inline __u64 mt_requested_size(const struct mt_arguments* arguments, const struct mt_signature* signature) {
+    __u64 size = mt_argument(arguments, signature->size);
+    return signature->count ? mt_total_size(mt_argument(arguments, signature->count), size) : size;
+}
+
+SEC("uprobe")
+int alloc_enter(struct pt_regs* ctx) {
+    __u64 cookie = bpf_get_attach_cookie(ctx);
+    struct mt_signature signature = mt_signature_unpack(cookie);
+    struct mt_arguments arguments = mt_arguments_of(ctx);
+    struct mt_counters* c;
+    struct mt_process* process = active_process(cookie, &c);
+    struct task_struct* task = bpf_get_current_task_btf();
+    struct mt_thread* thread;
+    struct mt_call* call;
+    __u64 sp = mt_stack_pointer(ctx);
+
+    if (!process) {
+        return 0;
+    }
+    MT_COUNT(c, hits_enter);
+    count_step(cookie, c);
+    if (returns_refused(task)) {
+        MT_COUNT(c, returns_refused);
+        MT_COUNT_N(c, returns_refused_bytes, mt_requested_size(&arguments, &signature));
+        return 0;
+    }
+    thread = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!thread) {
+        MT_COUNT(c, task_state_lost);
+        return 0;
+    }
+    call = &thread->call;
+    if (is_nested(thread, sp, c)) {
+        if (sp != call->sp) {
+            mt_push_slot(thread, sp, mt_return_address(ctx), trampoline_address());
+        }
+        return 0;
+    }
+    call->return_address = mt_return_address(ctx);
+    call->cookie = cookie;
+    call->process = process->key;
+    call->nested = 0;
+    call->size = mt_requested_size(&arguments, &signature);
+    call->out = mt_argument(&arguments, signature.out);
+    call->ptr = mt_argument(&arguments, signature.ptr);
+    call->has_old = call->ptr && mt_take_block(call->ptr, call->process, &call->old);
+    call->stack_hash = mt_walk(ctx, call->return_address, &thread->stack);
+    call->sp = sp;
+    thread->slot_count = 0;
+    mt_push_slot(thread, sp, call->return_address, 0);
+    return 0;
+}
+
+SEC("uretprobe")
+int alloc_return(struct pt_regs* ctx) {
+    __u64 cookie = bpf_get_attach_cookie(ctx);
+    struct mt_counters* c;
+    struct mt_process* process = active_process(cookie, &c);
+    struct mt_thread* thread;
+    struct mt_call* call;
+    __u64 result = mt_return_value(ctx);
+
+    if (!process) {
+        return 0;
+    }
+    MT_COUNT(c, hits_return);
+    thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+    if (!thread) {
+        return 0;
+    }
+    call = &thread->call;
+    /* After a tail call both functions return at once, the inner one first, with one stack pointer: the cookie tells them apart. */
+    if (!mt_is_own_return(call, mt_stack_pointer(ctx), MT_RETURN_POPS) || call->cookie != cookie) {
+        if (call->sp != mt_stack_pointer(ctx) - MT_RETURN_POPS) {
+            mt_pop_slot(thread, mt_stack_pointer(ctx) - MT_RETURN_POPS);
+        }
+        return 0;
+    }
+    call->sp = 0;
+    if (call->out) { /* returns an error number, and the block through a pointer */
+        __u64 address = 0;
+        if ((__u32)result == 0 && bpf_probe_read_user(&address, sizeof(address), (void*)call->out)) {
+            MT_COUNT(c, out_unreadable);
+            return 0;
+        }
+        result = address;
+    }
+    if (!result) {
+        /* realloc to nothing frees; any other null result leaves everything as it was. */
+        int freed = call->ptr && call->size == 0;
+        if (!freed) {
+            MT_COUNT(c, failed_allocs);
+        } else if (!call->has_old) {
+            MT_COUNT(c, unmatched_frees);
+        }
+        mt_settle_old_block(call, freed, c);
+        return 0;
+    }
+    if (call->ptr && !call->has_old) {
+        MT_COUNT(c, unmatched_frees);
+    }
+    mt_settle_old_block(call, 1, c);
+    mt_add_block(thread, result, c);
+    return 0;
+}
+
+SEC("uprobe")
+int free_enter(struct pt_regs* ctx) {
+    __u64 cookie = bpf_get_attach_cookie(ctx);
+    struct mt_counters* c;
+    struct mt_process* process = active_process(cookie, &c);
+    struct mt_live_block block;
+    struct mt_thread* thread;
+    struct mt_arguments arguments = mt_arguments_of(ctx);
+    __u64 address = mt_argument(&arguments, mt_signature_unpack(cookie).ptr);
+
+    if (!process) {
+        return 0;
+    }
+    MT_COUNT(c, hits_free);
+    count_step(cookie, c);
+    if (!address) {
+        return 0;
+    }
+    thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+    if (thread && is_nested(thread, mt_stack_pointer(ctx), c)) {
+        return 0;
+    }
+    if (mt_take_block(address, process->key, &block)) {
+        mt_account_free(block.site, block.size);
+    } else {
+        MT_COUNT(c, unmatched_frees);
+    }
+    return 0;
+}
+
+/* ---- the life of a process ---------------------------------------------------------------------------------------------------- */
+
+static __always_inline void send_event(__u16 kind, __u32 slot, __u32 tgid, __u32 parent, mt_process_key key) {
+    struct mt_event* event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+    if (!event) {
+        struct mt_counters* c = bpf_map_lookup_elem(&counters, &slot);
+        if (c) {
+            MT_COUNT(c, events_lost);
+        }
+        return;
+    }
+    event->kind = kind;
+    event->size = sizeof(*event);
+    event->tgid = tgid;
+    event->parent = parent;
+    event->key = key;
+    event->time_ns = bpf_ktime_get_ns();
+    bpf_ringbuf_submit(event, 0);
+}
+
+/* The unwinder of C++ reads return addresses from the stack; where the kernel put its trampoline it would find no function and end the
+ * program. So before it starts, the true addresses must go back. BPF may not write them (kernels in lockdown refuse), so
+ * the process is stopped for the moment that the collector needs to do it. An allocator that throws is next to unknown: this costs
+ * others a probe hit for each exception. */
+SEC("uprobe")
+int unwind_enter(struct pt_regs* ctx) {
+    __u64 cookie = bpf_get_attach_cookie(ctx);
+    struct mt_counters* c;
+    struct mt_process* process = active_process(cookie, &c);
+    struct mt_unwind_event* event;
+    struct mt_thread* thread;
+    __u64 trampoline;
+
+    if (!process) {
+        return 0;
+    }
+    thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+    if (!thread || !thread->call.sp || thread->call.sp < mt_stack_pointer(ctx)) {
+        return 0;
+    }
+    trampoline = trampoline_address();
+    event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+    if (!event) {
+        MT_COUNT(c, events_lost);
+        return 0;
+    }
+    event->event.kind = MT_EVENT_UNWIND;
+    event->event.size = sizeof(*event);
+    event->event.tgid = process->tgid;
+    event->event.parent = 0;
+    event->event.key = process->key;
+    event->event.time_ns = bpf_ktime_get_ns();
+    for (__u32 i = 0; i < MT_MAX_RETURN_SLOTS; i++) {
+        event->slots[i].address = 0;
+        event->slots[i].value = thread->slots[i].value;
+        if (i < thread->slot_count && thread->slots[i].address >= mt_stack_pointer(ctx) &&
+            mt_word_at(thread->slots[i].address) == trampoline) {
+            event->slots[i].address = thread->slots[i].address;
+            event->event.parent++;
+        }
+    }
+    if (event->event.parent == 0) {
+        bpf_ringbuf_discard(event, 0);
+        return 0;
+    }
+    MT_COUNT(c, unwound_calls);
+    thread->call.nested = 0; /* those were inside it indeed */
+    abandon_call(thread, c); /* even if it returns after all: its return probe is gone */
+    bpf_send_signal_thread(19 /* SIGSTOP */);
+    bpf_ringbuf_submit(event, 0);
+    return 0;
+}
+
+/* A call in flight that jumps does not come back. Without this hook the abandoned frame is known by the stack alone, and that only
+ * once something has overwritten it. */
+SEC("uprobe")
+int jump_enter(struct pt_regs* ctx) {
+    struct mt_counters* c;
+    struct mt_process* process = active_process(bpf_get_attach_cookie(ctx), &c);
+    struct mt_thread* thread;
+
+    if (!process) {
+        return 0;
+    }
+    thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+    if (thread && thread->call.sp > mt_stack_pointer(ctx) && mt_word_at(thread->call.sp) == trampoline_address()) {
+        thread->call.nested = 0; /* those were inside it indeed */
+        abandon_call(thread, c);
+    }
+    return 0;
+}
+
+/* The dynamic linker calls its debugger hook when a library has been mapped or unmapped. */
+SEC("uprobe")
+int library_changed(struct pt_regs* ctx) {
+    __u32 slot = mt_signature_unpack(bpf_get_attach_cookie(ctx)).slot;
+    struct mt_process* process = bpf_map_lookup_elem(&processes, &slot);
+    if (process) {
+        send_event(MT_EVENT_LIBRARY, slot, process->tgid, 0, process->key);
+    }
+    return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int process_exec(void* ctx) {
+    (void)ctx;
+    __u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    __u32* slot = bpf_map_lookup_elem(&slots, &tgid);
+    if (slot) {
+        struct mt_process* process = bpf_map_lookup_elem(&processes, slot);
+        struct mt_thread* thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+        if (thread) {
+            thread->call.sp = 0;
+        }
+        if (process) {
+            process->key += 0x10000; /* the old image's blocks went with its memory */
+            send_event(MT_EVENT_EXEC, *slot, tgid, 0, process->key);
+        }
+        return 0;
+    }
+    struct task_struct* task = (void*)bpf_get_current_task();
+    __u32 parent = BPF_CORE_READ(task, real_parent, tgid);
+    slot = bpf_map_lookup_elem(&slots, &parent);
+    if (slot) {
+        struct mt_process* process = bpf_map_lookup_elem(&processes, slot);
+        if (process && process->follow) {
+            send_event(MT_EVENT_CHILD_EXEC, *slot, tgid, parent, process->key);
+        }
+    }
+    return 0;
+}
+
+SEC("raw_tp/sched_process_fork")
+int process_fork(struct bpf_raw_tracepoint_args* ctx) {
+    struct task_struct* parent = (void*)ctx->args[0];
+    struct task_struct* child = (void*)ctx->args[1];
+    __u32 parent_tgid = BPF_CORE_READ(parent, tgid);
+    __u32 child_tgid = BPF_CORE_READ(child, tgid);
+    __u32* slot = bpf_map_lookup_elem(&slots, &parent_tgid);
+    struct mt_process* process = slot ? bpf_map_lookup_elem(&processes, slot) : 0;
+
+    if (!process || !process->follow || child_tgid == parent_tgid) {
+        return 0;
+    }
+    /* After vfork the child runs in its parent's memory, which is followed already: its own begins with exec. */
+    if (BPF_CORE_READ(child, mm) != BPF_CORE_READ(parent, mm)) {
+        send_event(MT_EVENT_FORK, *slot, child_tgid, parent_tgid, process->key);
+    }
+    return 0;
+}

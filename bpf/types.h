@@ -1,0 +1,111 @@
+/* Layouts shared by the kernel half and the collector. Compiled as C (BPF) and as C++: fixed-width fields, no padding that is not
+ * named, sizes asserted. All addresses are of the traced process; all times CLOCK_MONOTONIC nanoseconds. */
+#ifndef MEMTRACE_TYPES_H
+#define MEMTRACE_TYPES_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#include "bpf/counters.h"
+
+#ifdef __cplusplus
+#define MT_STATIC_ASSERT static_assert
+#else
+#define MT_STATIC_ASSERT _Static_assert
+#endif
+
+#define MT_MAX_FRAMES 127
+
+/* Identity of an address space: slot in the processes array (low 16 bits) and its generation, which an exec advances. Never 0,
+ * because generations start at 1. */
+typedef __u32 mt_process_key;
+#define MT_PROCESS_SLOT(key) ((key) & 0xffff)
+
+/* One slot per followed process. Written by user space, but for `key`, which exec advances in the kernel. */
+struct mt_process {
+    mt_process_key key;
+    __u32 tgid;
+    __u32 active; /* 0: probes return at once */
+    __u32 follow; /* report forks of this process */
+};
+MT_STATIC_ASSERT(sizeof(struct mt_process) == 16, "layout");
+
+struct mt_counters {
+    __u64 value[MT_COUNTER_COUNT];
+};
+
+struct mt_live_key {
+    __u64 address;
+    mt_process_key process;
+    __u32 zero;
+};
+MT_STATIC_ASSERT(sizeof(struct mt_live_key) == 16, "layout");
+
+struct mt_live_block {
+    __u64 size; /* as requested */
+    __u64 site; /* key in the sites map */
+    __u64 born_ns;
+};
+MT_STATIC_ASSERT(sizeof(struct mt_live_block) == 24, "layout");
+
+/* Totals of a call site; keyed by a hash of process, function and stack. Only ever grows. */
+struct mt_site {
+    __u64 allocs;
+    __u64 frees;
+    __u64 allocated_bytes;
+    __u64 freed_bytes;
+    __u64 stack;  /* key in the stacks map; 0: none stored */
+    __u64 caller; /* return address of the allocator's caller: known even when the stack is not */
+    mt_process_key process;
+    __u32 function; /* index into the collector's function table; MT_SITE_OVERFLOW for the catch-all site */
+};
+MT_STATIC_ASSERT(sizeof(struct mt_site) == 56, "layout");
+
+/* The catch-all site of a process, made by user space: takes what finds no room in the sites map. */
+#define MT_SITE_OVERFLOW 0xffffffffu
+#define MT_OVERFLOW_SITE_KEY(process_key) ((__u64)(process_key))
+
+#define MT_STACK_TRUNCATED 1u
+
+struct mt_stack {
+    __u32 depth;
+    __u32 flags;
+    __u64 address[MT_MAX_FRAMES]; /* return addresses, innermost first */
+};
+MT_STATIC_ASSERT(sizeof(struct mt_stack) == 8 + 8 * MT_MAX_FRAMES, "layout");
+
+/* Ring buffer records: kind and size first. */
+enum mt_event_kind {
+    MT_EVENT_EXEC = 1,   /* the process replaced its image; `key` is the new one */
+    MT_EVENT_FORK,       /* a followed process made a child process */
+    MT_EVENT_LIBRARY,    /* the dynamic linker finished mapping or unmapping */
+    MT_EVENT_CHILD_EXEC, /* a child that shared its parent's memory (vfork) got its own */
+    MT_EVENT_UNWIND /* an exception is about to pass through probed calls: the process has been stopped, struct mt_unwind_event */
+};
+
+struct mt_event {
+    __u16 kind;
+    __u16 size;
+    __u32 tgid;   /* of the process concerned; of the child for fork */
+    __u32 parent; /* fork: the parent's tgid */
+    mt_process_key key;
+    __u64 time_ns;
+};
+MT_STATIC_ASSERT(sizeof(struct mt_event) == 24, "layout");
+
+/* A return address that the kernel has replaced by its trampoline: where it lies, and what was there. */
+struct mt_return_slot {
+    __u64 address;
+    __u64 value;
+};
+
+#define MT_MAX_RETURN_SLOTS 8 /* a power of two */
+
+struct mt_unwind_event {
+    struct mt_event event; /* `parent` holds the number of slots */
+    struct mt_return_slot slots[MT_MAX_RETURN_SLOTS];
+};
+MT_STATIC_ASSERT(sizeof(struct mt_unwind_event) == 24 + 16 * MT_MAX_RETURN_SLOTS, "layout");
+
+#endif

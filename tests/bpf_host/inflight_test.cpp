@@ -1,0 +1,157 @@
+// What an entry or a return means while a call is in flight, situation by situation.
+#include "bpf/inflight.h"
+
+#include <gtest/gtest.h>
+
+namespace {
+
+constexpr __u64 kSp = 0x7fff'ffff'e000;
+constexpr __u64 kTrue = 0x5555'5555'5199; ///< the call's true return address
+constexpr __u64 kTrampoline = 0x7fff'ffff'f000;
+constexpr __u64 kUnknown = 0;
+constexpr __u64 kOther = 0x5555'5555'51f0;
+constexpr __u64 kPopped = 8; ///< what x86-64's return takes off the stack
+
+mt_call in_flight() {
+    mt_call call{};
+    call.sp = kSp;
+    call.return_address = kTrue;
+    return call;
+}
+
+TEST(ClassifyEntry, NothingInFlightIsOutermostWhateverElseIsSo) {
+    const mt_call idle{};
+    EXPECT_EQ(mt_classify_entry(&idle, kSp, kTrampoline, kTrampoline), MT_ENTRY_OUTERMOST);
+    EXPECT_EQ(mt_classify_entry(&idle, kSp, 0, kUnknown), MT_ENTRY_OUTERMOST);
+    EXPECT_EQ(mt_classify_entry(&idle, 0, 0, 0), MT_ENTRY_OUTERMOST);
+}
+
+TEST(ClassifyEntry, CallFromWithinTheCallIsNested) {
+    const auto call = in_flight();
+    EXPECT_EQ(mt_classify_entry(&call, kSp - 8, kTrampoline, kTrampoline), MT_ENTRY_NESTED);
+    EXPECT_EQ(mt_classify_entry(&call, kSp - 4096, kTrampoline, kTrampoline), MT_ENTRY_NESTED);
+}
+
+// calloc that jumps to another probed function: the word at its SP has been replaced already.
+TEST(ClassifyEntry, TailCallAtTheSameStackPointerIsNested) {
+    const auto call = in_flight();
+    EXPECT_EQ(mt_classify_entry(&call, kSp, kTrampoline, kTrampoline), MT_ENTRY_NESTED);
+}
+
+// After a longjmp the caller calls again from the same place: a call instruction has written a true address.
+TEST(ClassifyEntry, NewCallInTheAbandonedOnesPlaceIsStale) {
+    const auto call = in_flight();
+    EXPECT_EQ(mt_classify_entry(&call, kSp, kTrue, kTrampoline), MT_ENTRY_STALE);
+    EXPECT_EQ(mt_classify_entry(&call, kSp, kOther, kTrampoline), MT_ENTRY_STALE);
+}
+
+TEST(ClassifyEntry, AbandonedByLongjmpWithTheStackPointerAboveIsStale) {
+    const auto call = in_flight();
+    for (const __u64 word : {kTrampoline, kTrue, kOther}) { // the word does not matter: the stack was given up
+        EXPECT_EQ(mt_classify_entry(&call, kSp + 8, word, kTrampoline), MT_ENTRY_STALE);
+        EXPECT_EQ(mt_classify_entry(&call, kSp + 65536, word, kUnknown), MT_ENTRY_STALE);
+    }
+}
+
+TEST(ClassifyEntry, AbandonedWithTheWordOverwrittenIsStaleFromAnyDepth) {
+    const auto call = in_flight();
+    for (const __u64 word : {__u64{0}, kOther, kTrue}) {
+        EXPECT_EQ(mt_classify_entry(&call, kSp - 512, word, kTrampoline), MT_ENTRY_STALE) << word;
+    }
+}
+
+// The one case that the header says is missed.
+TEST(ClassifyEntry, AbandonedButDeeperWithTheWordIntactLooksNested) {
+    const auto call = in_flight();
+    EXPECT_EQ(mt_classify_entry(&call, kSp - 512, kTrampoline, kTrampoline), MT_ENTRY_NESTED);
+}
+
+TEST(ClassifyEntry, WithoutATrampolineTheTrueAddressMeansANewCall) {
+    const auto call = in_flight();
+    EXPECT_EQ(mt_classify_entry(&call, kSp, kTrue, kUnknown), MT_ENTRY_STALE);
+    EXPECT_EQ(mt_classify_entry(&call, kSp, kTrampoline, kUnknown), MT_ENTRY_NESTED);
+    EXPECT_EQ(mt_classify_entry(&call, kSp - 64, kTrampoline, kUnknown), MT_ENTRY_NESTED);
+    EXPECT_EQ(mt_classify_entry(&call, kSp - 64, kTrue, kUnknown), MT_ENTRY_STALE);
+}
+
+TEST(OwnReturn, OnlyThePlaceOfTheCallIsItsOwn) {
+    const auto call = in_flight();
+    EXPECT_TRUE(mt_is_own_return(&call, kSp + kPopped, kPopped));
+    EXPECT_FALSE(mt_is_own_return(&call, kSp, kPopped));
+    EXPECT_FALSE(mt_is_own_return(&call, kSp - 64 + kPopped, kPopped)) << "an inner call's";
+    EXPECT_FALSE(mt_is_own_return(&call, kSp + 64 + kPopped, kPopped)) << "of a call that was in flight before attaching";
+}
+
+TEST(OwnReturn, WhereTheAddressIsInARegisterNothingIsPopped) {
+    const auto call = in_flight();
+    EXPECT_TRUE(mt_is_own_return(&call, kSp, 0));
+    EXPECT_FALSE(mt_is_own_return(&call, kSp + 8, 0));
+}
+
+TEST(OwnReturn, NothingInFlightOwnsNoReturn) {
+    const mt_call idle{};
+    EXPECT_FALSE(mt_is_own_return(&idle, kPopped, kPopped)) << "0 + 8 is no place of a call";
+    EXPECT_FALSE(mt_is_own_return(&idle, 0, 0));
+    EXPECT_FALSE(mt_is_own_return(&idle, kSp + kPopped, kPopped));
+}
+
+// ---- what an unwinder needs back ----------------------------------------------------------------------------------------------
+
+TEST(ReturnSlots, InnerCallsComeAndGoInOrder) {
+    mt_thread thread{};
+    mt_push_slot(&thread, kSp, kTrue, kTrampoline);
+    mt_push_slot(&thread, kSp - 64, kOther, kTrampoline);
+    ASSERT_EQ(thread.slot_count, 2U);
+    EXPECT_EQ(thread.slots[1].address, kSp - 64);
+    EXPECT_EQ(thread.slots[1].value, kOther);
+    mt_pop_slot(&thread, kSp - 128); // none of ours
+    EXPECT_EQ(thread.slot_count, 2U);
+    mt_pop_slot(&thread, kSp - 64);
+    EXPECT_EQ(thread.slot_count, 1U);
+    mt_pop_slot(&thread, kSp);
+    mt_pop_slot(&thread, kSp);
+    EXPECT_EQ(thread.slot_count, 0U);
+}
+
+// The trampoline put "back" would end the program.
+TEST(ReturnSlots, TailCallOfAnInnerCallKeepsTheTrueAddress) {
+    mt_thread thread{};
+    mt_push_slot(&thread, kSp, kTrue, kTrampoline);
+    mt_push_slot(&thread, kSp - 64, kOther, kTrampoline);
+    mt_push_slot(&thread, kSp - 64, kTrampoline, kTrampoline);
+    ASSERT_EQ(thread.slot_count, 2U);
+    EXPECT_EQ(thread.slots[1].value, kOther);
+    mt_pop_slot(&thread, kSp - 64);
+    mt_pop_slot(&thread, kSp - 64); // both return at once
+    EXPECT_EQ(thread.slot_count, 1U);
+}
+
+TEST(ReturnSlots, InnerCallThatWasLeftGivesItsSlotAway) {
+    mt_thread thread{};
+    mt_push_slot(&thread, kSp, kTrue, kTrampoline);
+    for (__u64 i = 1; i < 100; ++i) { // longjmp out of each, all at the same depth or near it
+        mt_push_slot(&thread, kSp - 64 - 8 * (i % 3), kOther + i, kTrampoline);
+        mt_push_slot(&thread, kSp - 256, kOther, kTrampoline);
+    }
+    ASSERT_EQ(thread.slot_count, 3U);
+    EXPECT_EQ(thread.slots[0].value, kTrue);
+    EXPECT_EQ(thread.slots[1].value, kOther + 99);
+    EXPECT_EQ(thread.slots[2].address, kSp - 256);
+}
+
+TEST(ReturnSlots, MoreThanThereIsRoomForAreDroppedNotWrittenBeyond) {
+    mt_thread thread{};
+    thread.zero = 0x1234;
+    for (__u64 i = 0; i < 2 * MT_MAX_RETURN_SLOTS; ++i) {
+        mt_push_slot(&thread, kSp - 64 * i, kTrue + i, kTrampoline);
+    }
+    EXPECT_EQ(thread.slot_count, static_cast<__u32>(MT_MAX_RETURN_SLOTS));
+    EXPECT_EQ(thread.slots[MT_MAX_RETURN_SLOTS - 1].value, kTrue + MT_MAX_RETURN_SLOTS - 1);
+    EXPECT_EQ(thread.zero, 0x1234U);
+    for (__u64 i = 2 * MT_MAX_RETURN_SLOTS; i-- > 0;) {
+        mt_pop_slot(&thread, kSp - 64 * i);
+    }
+    EXPECT_EQ(thread.slot_count, 0U);
+}
+
+} // namespace

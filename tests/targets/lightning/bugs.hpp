@@ -1,0 +1,101 @@
+// The bugs that can be switched on, and the server's own account of what they cost: the ground truth that a tracer is held to.
+//
+// LIGHTNING_BUGS is the one place where a bug is declared. A row gives its id, its name for people, the function that calls
+// malloc for it and what goes wrong. From the row come the enum, the switch, the account, the lines of LEAKS and the declaration
+// of the function, which has to be defined somewhere: a name in the truth can therefore not be that of a function that is not
+// there. The functions have C names, since those read the same in a symbol table, in debug information and demangled.
+//
+// Bytes are those asked of malloc. All members may be called from any thread.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+// clang-format off
+#define LIGHTNING_BUGS(X)                                                                                                  \
+    X(cursor_buffer,   "cursor-buffer",   cursor_buffer_create, "the buffer of a closed or forgotten cursor is not freed") \
+    X(cache_unbounded, "cache-unbounded", cache_entry_create,   "eviction is skipped, the value cache grows for ever")     \
+    X(error_path,      "error-path",      value_buffer_create,  "a PUT turned down after its value was read forgets it")   \
+    X(connection,      "connection",      session_arena_create, "the reply arena of a session outlives the session")
+// clang-format on
+
+// Defined next to the code that uses them, never inlined or cloned, so that malloc's direct caller is the function named.
+// Each returns what malloc gave, which may be null.
+#ifdef __clang__
+#define LIGHTNING_ALLOCATES extern "C" [[gnu::noinline]]
+#else
+#define LIGHTNING_ALLOCATES extern "C" [[gnu::noipa]]
+#endif
+#define LIGHTNING_DECLARE(id, name, function, what) LIGHTNING_ALLOCATES void* function(std::size_t bytes);
+LIGHTNING_BUGS(LIGHTNING_DECLARE)
+#undef LIGHTNING_DECLARE
+
+namespace lightning {
+
+#define LIGHTNING_ENUM(id, name, function, what) id,
+enum class Bug : std::uint8_t { LIGHTNING_BUGS(LIGHTNING_ENUM) };
+#undef LIGHTNING_ENUM
+
+#define LIGHTNING_COUNT(id, name, function, what) +1
+constexpr std::size_t kBugCount = LIGHTNING_BUGS(LIGHTNING_COUNT);
+#undef LIGHTNING_COUNT
+
+struct BugInfo {
+    Bug bug;
+    const char* name;
+    const char* function;                 ///< the direct caller of malloc
+    const char* what;                     ///< one line for people
+    void* (*allocate)(std::size_t bytes); ///< that function
+};
+
+const BugInfo& info(Bug bug);
+std::optional<Bug> find_bug(std::string_view name);
+/// "cursor-buffer, cache-unbounded, ...": for usage and error texts.
+std::string bug_names();
+
+class BugBoard {
+public:
+    BugBoard() = default;
+    BugBoard(const BugBoard&) = delete;
+    BugBoard& operator=(const BugBoard&) = delete;
+
+    [[nodiscard]] bool on(Bug bug) const { return on_[index(bug)].load(std::memory_order_relaxed); }
+    void set(Bug bug, bool on) { on_[index(bug)].store(on, std::memory_order_relaxed); }
+
+    void allocated(Bug bug, std::size_t bytes);
+    void freed(Bug bug, std::size_t bytes);
+    /// The block should have been freed now and was not. It stays live.
+    void lost(Bug bug, std::size_t bytes);
+    /// A block counted as lost is in legitimate use again, or is about to be freed after all.
+    void found(Bug bug, std::size_t bytes);
+
+    /// The lines `leak`, `leaks-total` and `live` of the README, all of one moment.
+    [[nodiscard]] std::string truth() const;
+    /// The lines `bug NAME on|off FUNCTION TEXT`.
+    [[nodiscard]] std::string list() const;
+
+private:
+    struct Tally {
+        std::uint64_t bytes = 0;
+        std::uint64_t count = 0;
+        void add(std::size_t size) { bytes += size, ++count; }
+        void take(std::size_t size) { bytes -= size, --count; }
+    };
+    struct Account {
+        Tally live; ///< allocated and not freed, lost ones included
+        Tally lost;
+    };
+    static std::size_t index(Bug bug) { return static_cast<std::size_t>(bug); }
+
+    std::array<std::atomic<bool>, kBugCount> on_{};
+    mutable std::mutex mutex_;
+    std::array<Account, kBugCount> accounts_{}; ///< guarded by mutex_
+};
+
+} // namespace lightning

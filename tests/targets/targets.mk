@@ -1,0 +1,28 @@
+# What single targets need beyond TARGET_FLAGS. Included by the Makefile before TARGET_FLAGS and the rules: all of it is recursive.
+
+.DEFAULT_GOAL := all
+
+# Programs with a malloc of their own export it, so that it takes libc's place in the whole process.
+TARGET_FLAGS_longjmp_out   = -rdynamic
+TARGET_FLAGS_exception_out = -rdynamic -fexceptions
+TARGET_FLAGS_exception_crew = -rdynamic -fexceptions
+TARGET_FLAGS_thread_exit   = -rdynamic -fexceptions
+TARGET_FLAGS_own_malloc    = -rdynamic -fno-builtin
+
+TARGET_FLAGS_static_malloc   = -static
+TARGET_FLAGS_static_stripped = -static -s
+
+# Shared objects that targets load at run time.
+TARGETS += $(OUT)/targets/libleaky.so $(OUT)/targets/liballocator.so
+$(OUT)/targets/dlopen_late: $(OUT)/targets/libleaky.so $(OUT)/targets/liballocator.so
+$(OUT)/targets/hostile: $(OUT)/targets/libleaky.so
+$(OUT)/targets/lib%.so: tests/targets/plugin/%.c tests/targets/targets.mk
+	$(call say,TARGET,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(TARGET_FLAGS) -fno-builtin -fPIC -shared -o $@ $<
+
+# What is included beside truth.h.
+$(patsubst %,$(OUT)/targets/%,churn8 cross_thread_free exception_crew hostile spin use_malloc): tests/targets/crew.h
+$(patsubst %,$(OUT)/targets/%,dlopen_late exec_self fork_child hostile): tests/targets/self.h
+$(patsubst %,$(OUT)/targets/%,liballocator.so own_malloc): tests/targets/arena.h
+$(OUT)/targets/static_stripped: tests/targets/static_malloc.c

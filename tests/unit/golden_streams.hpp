@@ -1,0 +1,215 @@
+// Event streams with a plot, for the golden tests: what a run would have seen, second by second, without chance or clock.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/events.hpp"
+
+namespace memtrace::golden {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kWall = 1'767'323'045 * kSecond; // 2026-01-02T03:04:05Z
+constexpr std::uint64_t kMono = 5'000 * kSecond;
+
+/// Events of a run, one tick a second; a report every twenty.
+class Run {
+public:
+    explicit Run(std::uint64_t min_age_ns = 0) {
+        RunStarted run;
+        run.version = "0.1.0";
+        run.wall_ns = kWall;
+        run.mono_ns = kMono;
+        run.min_age_ns = min_age_ns;
+        run.max_live = 1'000'000;
+        run.kernel_bytes = 96'000'000;
+        run.trap_ns = 800;
+        add(run);
+    }
+
+    /// A process with its program as module 10 * id + 1 and its C library as module 10 * id + 2.
+    void start(std::uint32_t id, std::int32_t pid, const std::string& comm, std::vector<std::string> cmdline) {
+        ProcessStarted process;
+        process.process = {id};
+        process.pid = pid;
+        process.start_wall_ns = kWall - 3'600 * kSecond;
+        process.attach_mono_ns = attached_ = now();
+        process.comm = comm;
+        process.exe = "/opt/db/bin/" + comm;
+        process.cmdline = std::move(cmdline);
+        process.sources = {"libc.so.6: malloc, calloc, realloc, free"};
+        add(process);
+        add(ModuleMapped{{10 * id + 1}, {id}, process.exe, "0123456789abcdef0123456789abcdef01234567"});
+        add(ModuleMapped{{10 * id + 2}, {id}, "/usr/lib/x86_64-linux-gnu/libc.so.6", "fedcba98"});
+    }
+
+    /// A site whose stack has these return addresses in the program, innermost first.
+    void site(std::uint32_t id, std::uint32_t process, const std::string& function, const std::vector<std::uint64_t>& callers,
+              bool truncated = false) {
+        StackDefined stack{{id}, {process}, truncated, {}};
+        for (const auto caller : callers) {
+            stack.frames.push_back({{10 * process + 1}, caller});
+        }
+        add(stack);
+        add(SiteDefined{{id}, {process}, {id}, "libc", function});
+    }
+    void name(std::uint32_t process, std::uint64_t caller, std::vector<SymbolLine> lines) {
+        add(SymbolResolved{{{10 * process + 1}, caller}, std::move(lines)});
+    }
+    /// Totals of blocks of one size.
+    void sample(std::uint32_t site, std::uint64_t allocs, std::uint64_t frees, std::uint64_t size) {
+        SiteSample sample;
+        sample.site = {site};
+        sample.allocs = allocs;
+        sample.frees = frees;
+        sample.allocated_bytes = allocs * size;
+        sample.freed_bytes = frees * size;
+        sample.oldest_ns = allocs > frees ? attached_ + kSecond : 0;
+        add(sample);
+    }
+    void usage(std::uint32_t process, std::uint64_t rss_bytes, std::uint64_t cpu_ns, double probe_ns = 0) {
+        ProcessSample sample;
+        sample.process = {process};
+        sample.rss_bytes = rss_bytes;
+        sample.cpu_ns = cpu_ns;
+        sample.probe_ns = probe_ns;
+        add(sample);
+    }
+    void count(std::uint32_t process, const std::string& counter, std::uint64_t value, bool loss = false) {
+        add(CounterSample{{process}, counter, value, loss});
+    }
+    void end(std::uint32_t process, EndReason reason) { add(ProcessEnded{{process}, reason}); }
+    void tick() {
+        ++seconds_;
+        add(TickEnded{kWall + seconds_ * kSecond, now()});
+        if (seconds_ % 20 == 0) {
+            add(ReportDue{false});
+        }
+    }
+    void finish() { add(ReportDue{true}); }
+    void add(Event event) { events_.push_back(std::move(event)); }
+
+    [[nodiscard]] std::uint64_t now() const { return kMono + seconds_ * kSecond; }
+    [[nodiscard]] const std::vector<Event>& events() const { return events_; }
+
+private:
+    std::vector<Event> events_;
+    std::uint64_t seconds_ = 0;
+    std::uint64_t attached_ = 0; ///< when the newest process was
+};
+
+/// A database that forgets cursors: one site grows steadily, a cache has filled up, a third one turns over.
+inline std::vector<Event> leak() {
+    Run run;
+    run.start(1, 4711, "lightningd", {"/opt/db/bin/lightningd", "--socket", "/run/lightning.sock"});
+    run.site(1, 1, "malloc", {0x1a20, 0x2400, 0x3000});
+    run.site(2, 1, "realloc", {0x4100, 0x3000});
+    run.site(3, 1, "calloc", {0x5100, 0x2400, 0x3000});
+    run.name(1, 0x1a20,
+             {{"operator_new_array", "alloc.hpp", 12, true}, {"Cursor::open(Session&, Key const&)", "cursor.cpp", 45, false}});
+    run.name(1, 0x2400, {{"Session::serve()", "session.cpp", 120, false}});
+    run.name(1, 0x3000, {{"main", "lightningd.cpp", 17, false}});
+    run.name(1, 0x4100, {{"Cache::grow(unsigned long)", "cache.cpp", 88, false}});
+    run.name(1, 0x5100, {{"Session::parse()", "", 0, false}});
+    run.usage(1, 120 << 20, 40 * kSecond);
+    for (std::uint64_t second = 1; second <= 70; ++second) {
+        run.sample(1, 25 * second, 0, 512);
+        if (second <= 5) {
+            run.sample(2, second, second - 1, 200'000 * second);
+        }
+        run.sample(3, 300 * second + 7, 300 * second, 64);
+        run.usage(1, (120 << 20) + second * 12'800, 40 * kSecond + second * kSecond / 4, static_cast<double>(second) * 953 * 900);
+        run.count(1, "hits_enter", 326 * second);
+        run.count(1, "hits_return", 326 * second);
+        run.count(1, "hits_free", 301 * second);
+        run.count(1, "unmatched_frees", second < 30 ? second : 30);
+        run.tick();
+    }
+    run.end(1, EndReason::detached);
+    run.finish();
+    return run.events();
+}
+
+/// A server that keeps what it needs, and exits.
+inline std::vector<Event> healthy() {
+    Run run;
+    run.start(1, 4712, "server", {"server", "--quiet"});
+    run.site(1, 1, "malloc", {0x1000});
+    run.site(2, 1, "malloc", {0x2000, 0x1000}, true);
+    run.name(1, 0x1000, {{"main", "main.c", 5, false}});
+    for (std::uint64_t second = 1; second <= 45; ++second) {
+        run.sample(1, 40, 0, 1'000);
+        run.sample(2, 50 * second + (second * 7) % 5, 50 * second - 20, 256);
+        run.usage(1, 30 << 20, second * kSecond / 10);
+        run.count(1, "hits_enter", 50 * second);
+        run.tick();
+    }
+    run.end(1, EndReason::exited);
+    run.tick();
+    run.finish();
+    return run.events();
+}
+
+/// A launcher that becomes another program: one pid, two images; and a second process beside it.
+inline std::vector<Event> exec() {
+    Run run;
+    run.start(1, 4713, "launcher", {"launcher", "backend"});
+    run.start(2, 4714, "other", {});
+    run.site(1, 1, "malloc", {0x1000});
+    run.site(2, 2, "posix_memalign", {0x1000});
+    run.name(1, 0x1000, {{"main", "launcher.c", 9, false}});
+    for (std::uint64_t second = 1; second <= 12; ++second) {
+        run.sample(1, second, 0, 4'096);
+        run.sample(2, 2 * second, second, 128);
+        run.tick();
+    }
+    run.end(1, EndReason::exec);
+    run.start(3, 4713, "backend", {"backend"});
+    run.site(3, 3, "malloc", {0x1000});
+    run.name(3, 0x1000, {{"main", "backend.c", 21, false}});
+    for (std::uint64_t second = 1; second <= 30; ++second) {
+        run.sample(3, 10 + second, 2 + second, 100);
+        run.tick();
+    }
+    run.end(3, EndReason::exited);
+    run.end(2, EndReason::detached);
+    run.finish();
+    return run.events();
+}
+
+/// More live blocks and sites than there was room for, in a process whose names are not to be printed as they are.
+inline std::vector<Event> loss() {
+    Run run(5 * kSecond);
+    run.start(1, 4715, "bad\x1b[31mname", {"prog", "line\nbreak", "\xff\xfe"});
+    run.site(1, 1, "malloc", {0x1000}, true);
+    run.add(SiteDefined{{2}, {1}, {}, "", "(more call sites than the site table holds)"});
+    run.add(SiteDefined{{3}, {1}, {99}, "jemalloc", "malloc"}); // its stack was never told
+    run.name(1, 0x1000, {{"evil();\x07", "/tmp/a\tb.c", 1, false}});
+    for (std::uint64_t second = 1; second <= 9; ++second) {
+        for (const std::uint32_t site : {1U, 2U, 3U}) {
+            SiteSample sample;
+            sample.site = {site};
+            sample.allocs = 1'000 * second;
+            sample.frees = 10 * second;
+            sample.allocated_bytes = 64'000 * second;
+            sample.freed_bytes = 640 * second;
+            sample.aged_objects = second > 5 ? 1'000 * (second - 5) : 0;
+            sample.aged_bytes = 64 * sample.aged_objects;
+            sample.oldest_ns = kMono + kSecond;
+            run.add(sample);
+        }
+        run.count(1, "live_full", 123'456 * second, true);
+        run.count(1, "live_full_bytes", 7'901'184 * second, true);
+        run.count(1, "sites_full", 77 * second, true);
+        run.count(1, "events_lost", 0, true);
+        run.count(1, "unmatched_frees", 1, false);
+        run.tick();
+    }
+    run.end(1, EndReason::detached);
+    run.finish();
+    return run.events();
+}
+
+} // namespace memtrace::golden

@@ -1,0 +1,375 @@
+// From events to a report.
+#include "report/build.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "base/clock.hpp"
+
+namespace memtrace {
+namespace {
+
+constexpr ProcessId kProcess{1};
+constexpr std::uint64_t kSecond = kNanosPerSecond;
+constexpr std::uint64_t kAttached = 100 * kSecond;
+constexpr std::uint64_t kWall = 1'767'225'600 * kSecond; // 2026-01-01T00:00:00Z
+
+/// A run with one process: module 1 is its program, module 2 its C library.
+class BuildReport : public ::testing::Test {
+protected:
+    void start(std::uint64_t min_age_ns = 0) {
+        model_.apply(RunStarted{"9.9", kWall, kAttached, min_age_ns, 1'000, 64'000, 500});
+        start_process(kProcess, 42);
+    }
+    void start_process(ProcessId id, std::int32_t pid) {
+        ProcessStarted started;
+        started.process = id;
+        started.pid = pid;
+        started.start_wall_ns = kWall - 60 * kSecond;
+        started.attach_mono_ns = kAttached;
+        started.comm = "lightning";
+        started.exe = "/opt/db/lightning";
+        started.cmdline = {"lightning", "--port", "1"};
+        started.sources = {"libc.so.6: malloc, free"};
+        model_.apply(started);
+        model_.apply(ModuleMapped{{10 * id.value + 1}, id, "/opt/db/lightning", "aa"});
+        model_.apply(ModuleMapped{{10 * id.value + 2}, id, "/usr/lib/libc.so.6", "bb"});
+    }
+    /// A site with two frames in the program.
+    void define_site(SiteId site, std::uint64_t caller, ProcessId id = kProcess, const char* function = "malloc") {
+        const ModuleId program{10 * id.value + 1};
+        model_.apply(StackDefined{{site.value}, id, false, {{program, caller}, {program, 0x1000}}});
+        model_.apply(SiteDefined{site, id, {site.value}, "libc", function});
+    }
+    void sample(SiteId site, std::uint64_t allocs, std::uint64_t frees, std::uint64_t size = 100) {
+        model_.apply(SiteSample{site, allocs, frees, allocs * size, frees * size, 0, 0, 0});
+    }
+    void tick(std::uint64_t seconds_after_attach) {
+        model_.apply(TickEnded{kWall + seconds_after_attach * kSecond, kAttached + seconds_after_attach * kSecond});
+    }
+    [[nodiscard]] Report report(ProcessId id = kProcess) const { return build_report(model_, id); }
+
+    Model model_;
+};
+
+TEST_F(BuildReport, UnknownProcessGivesAnEmptyReport) {
+    EXPECT_EQ(report().process.pid, 0);
+    EXPECT_TRUE(report().sites.empty());
+    EXPECT_TRUE(build_reports(model_).empty());
+}
+
+TEST_F(BuildReport, HeadSaysWhoAndWhen) {
+    start();
+    model_.apply(ProcessSample{kProcess, 8 << 20, 7});
+    tick(90);
+    const auto built = report();
+    EXPECT_EQ(built.tool_version, "9.9");
+    EXPECT_EQ(built.time, "2026-01-01T00:01:30.000Z");
+    EXPECT_EQ(built.time_unix_ns, kWall + 90 * kSecond);
+    EXPECT_DOUBLE_EQ(built.duration_s, 90);
+    EXPECT_DOUBLE_EQ(built.interval_s, 90);
+    EXPECT_EQ(built.process.pid, 42);
+    EXPECT_EQ(built.process.start_time, "2025-12-31T23:59:00.000Z");
+    EXPECT_EQ(built.process.comm, "lightning");
+    EXPECT_EQ(built.process.exe, "/opt/db/lightning");
+    EXPECT_EQ(built.process.cmdline, (std::vector<std::string>{"lightning", "--port", "1"}));
+    EXPECT_EQ(built.process.rss_bytes, 8U << 20);
+    EXPECT_EQ(built.process.state, "running");
+}
+
+TEST_F(BuildReport, TotalsAreTheSumOfTheSites) {
+    start();
+    define_site({1}, 0x2000);
+    define_site({2}, 0x3000);
+    sample({1}, 10, 4);
+    sample({2}, 7, 7, 50);
+    tick(1);
+    const auto built = report();
+    ASSERT_EQ(built.sites.size(), 2U);
+    EXPECT_EQ(built.totals.live_bytes, 600U);
+    EXPECT_EQ(built.totals.live_objects, 6U);
+    EXPECT_EQ(built.totals.allocs, 17U);
+    EXPECT_EQ(built.totals.frees, 11U);
+    EXPECT_EQ(built.totals.allocated_bytes, 1'350U);
+    EXPECT_EQ(built.totals.freed_bytes, 750U);
+    EXPECT_DOUBLE_EQ(built.totals.live_bytes_ci95[0], 600);
+    EXPECT_DOUBLE_EQ(built.totals.live_bytes_ci95[1], 600);
+}
+
+TEST_F(BuildReport, SitesAreSortedByLiveBytesAndThoseNeverCalledAreLeftOut) {
+    start();
+    for (std::uint32_t i = 1; i <= 4; ++i) {
+        define_site({i}, 0x2000 + i);
+    }
+    sample({1}, 1, 0);
+    sample({2}, 3, 0);
+    sample({4}, 2, 2);
+    tick(1);
+    const auto built = report();
+    ASSERT_EQ(built.sites.size(), 3U);
+    EXPECT_EQ(built.sites[0].live_bytes, 300U);
+    EXPECT_EQ(built.sites[1].live_bytes, 100U);
+    EXPECT_EQ(built.sites[2].live_bytes, 0U);
+}
+
+TEST_F(BuildReport, GrowthIsSinceTheReportBefore) {
+    start();
+    define_site({1}, 0x2000);
+    sample({1}, 10, 0);
+    tick(5);
+    EXPECT_EQ(report().sites[0].grown_bytes, 1'000);
+    EXPECT_EQ(report().totals.grown_bytes, 1'000);
+    model_.apply(ReportDue{});
+    sample({1}, 12, 0);
+    tick(8);
+    EXPECT_DOUBLE_EQ(report().interval_s, 3);
+    EXPECT_DOUBLE_EQ(report().duration_s, 8);
+    EXPECT_EQ(report().sites[0].grown_bytes, 200);
+    model_.apply(ReportDue{});
+    sample({1}, 12, 9);
+    tick(10);
+    EXPECT_EQ(report().sites[0].grown_bytes, -900);
+    EXPECT_EQ(report().totals.grown_bytes, -900);
+    EXPECT_EQ(report().totals.live_bytes, 300U);
+}
+
+TEST_F(BuildReport, MinAgeCountsAgedBlocksOnly) {
+    start(30 * kSecond);
+    define_site({1}, 0x2000);
+    model_.apply(SiteSample{{1}, 10, 2, 1'000, 200, 3, 333, kAttached + 10 * kSecond});
+    tick(60);
+    const auto built = report();
+    EXPECT_DOUBLE_EQ(built.min_age_s, 30);
+    EXPECT_EQ(built.sites[0].live_bytes, 333U);
+    EXPECT_EQ(built.sites[0].live_objects, 3U);
+    EXPECT_EQ(built.totals.live_bytes, 333U);
+    EXPECT_EQ(built.sites[0].allocs, 10U) << "totals since attaching have no age";
+    EXPECT_DOUBLE_EQ(built.sites[0].oldest_age_s, 50);
+}
+
+TEST_F(BuildReport, FramesCarryNamesOfTheirModuleAndOfWhatWasInlined) {
+    start();
+    define_site({1}, 0x2000);
+    model_.apply(SymbolResolved{{{11}, 0x2000}, {{"inner", "a.cpp", 3, true}, {"outer", "a.cpp", 9, false}}});
+    sample({1}, 1, 0);
+    tick(1);
+    const auto stack = report().sites[0].stack;
+    ASSERT_EQ(stack.size(), 3U);
+    EXPECT_EQ(stack[0], (ReportFrame{"inner", "a.cpp", 3, "/opt/db/lightning", 0x2000, true, "aa"}));
+    EXPECT_EQ(stack[1], (ReportFrame{"outer", "a.cpp", 9, "/opt/db/lightning", 0x2000, false, "aa"}));
+    EXPECT_EQ(stack[2], (ReportFrame{"", "", 0, "/opt/db/lightning", 0x1000, false, "aa"}));
+}
+
+TEST_F(BuildReport, SiteWithoutAKnownStackIsStillReported) {
+    start();
+    model_.apply(SiteDefined{{1}, kProcess, {99}, "", "(more call sites than the site table holds)"});
+    sample({1}, 5, 0);
+    tick(1);
+    const auto built = report();
+    EXPECT_TRUE(built.sites[0].stack.empty());
+    EXPECT_EQ(built.sites[0].live_bytes, 500U);
+}
+
+// ---- identity -----------------------------------------------------------------------------------------------------------------
+
+// Snapshots of months ago are compared by these: a change of the hash makes all of their sites new. FNV-1a, computed elsewhere,
+// over "libc\0malloc\0", then for each frame "lightning\0" and the offset in 8 bytes.
+TEST_F(BuildReport, IdsAreThoseOfEarlierVersions) {
+    start();
+    define_site({1}, 0x2000);
+    sample({1}, 1, 0);
+    tick(1);
+    EXPECT_EQ(report().sites[0].id, "103bb5f951877d29");
+}
+
+TEST_F(BuildReport, IdsDoNotDependOnNumbersOrFoldersButOnCode) {
+    start();
+    start_process({2}, 43);
+    define_site({1}, 0x2000);
+    define_site({2}, 0x2000, {2});                // the same code in another process
+    define_site({3}, 0x2001);                     // another caller
+    define_site({4}, 0x2000, kProcess, "calloc"); // another function
+    model_.apply(ModuleMapped{{5}, kProcess, "/somewhere/else/lightning", "aa"});
+    model_.apply(StackDefined{{5}, kProcess, false, {{{5}, 0x2000}, {{5}, 0x1000}}});
+    model_.apply(SiteDefined{{5}, kProcess, {5}, "libc", "malloc"}); // the same, installed elsewhere
+    for (std::uint32_t i = 1; i <= 5; ++i) {
+        sample({i}, i, 0);
+    }
+    tick(1);
+    const auto sites = report().sites;
+    ASSERT_EQ(sites.size(), 4U); // 5, 4, 3, 1 by size
+    EXPECT_EQ(sites[0].id, sites[3].id);
+    EXPECT_EQ(report({2}).sites[0].id, sites[3].id);
+    EXPECT_NE(sites[1].id, sites[3].id);
+    EXPECT_NE(sites[2].id, sites[3].id);
+    EXPECT_EQ(sites[3].id.size(), 16U);
+    EXPECT_EQ(sites[3].id.find_first_not_of("0123456789abcdef"), std::string::npos);
+}
+
+// ---- coverage and cost --------------------------------------------------------------------------------------------------------
+
+TEST_F(BuildReport, CountersThatMeanLossStandOut) {
+    start();
+    define_site({1}, 0x2000);
+    sample({1}, 10, 0);
+    model_.apply(CounterSample{kProcess, "live_full", 3, true});
+    model_.apply(CounterSample{kProcess, "live_full_bytes", 4'000, true});
+    model_.apply(CounterSample{kProcess, "events_lost", 0, true});
+    model_.apply(CounterSample{kProcess, "unmatched_frees", 8, false});
+    tick(1);
+    const auto built = report();
+    EXPECT_EQ(built.coverage.lost, (std::map<std::string, std::uint64_t>{{"live_full", 3}, {"live_full_bytes", 4'000}}));
+    EXPECT_EQ(built.coverage.counters.size(), 4U);
+    EXPECT_EQ(built.coverage.unmatched_frees, 8U);
+    EXPECT_EQ(built.coverage.max_live, 1'000U);
+    EXPECT_EQ(built.coverage.kernel_bytes, 64'000U);
+    EXPECT_EQ(built.coverage.sources, std::vector<std::string>{"libc.so.6: malloc, free"});
+    EXPECT_DOUBLE_EQ(built.totals.live_bytes_ci95[0], 1'000);
+    EXPECT_DOUBLE_EQ(built.totals.live_bytes_ci95[1], 5'000) << "what was lost may all be live";
+    EXPECT_TRUE(built.verdict.evidence.contains("loss"));
+}
+
+TEST_F(BuildReport, CostIsOfTheLastInterval) {
+    start();
+    model_.apply(ProcessSample{kProcess, 1, 0, 0});
+    tick(0);
+    model_.apply(CounterSample{kProcess, "hits_enter", 1'000, false});
+    model_.apply(CounterSample{kProcess, "hits_free", 500, false});
+    model_.apply(CounterSample{kProcess, "nested_calls", 9'999, false});
+    model_.apply(ProcessSample{kProcess, 1, kSecond, 1'500 * 900.0});
+    tick(5);
+    EXPECT_DOUBLE_EQ(report().coverage.overhead.hits_per_s, 300);
+    EXPECT_DOUBLE_EQ(report().coverage.overhead.trap_ns, 900) << "the mean of what was measured";
+    EXPECT_DOUBLE_EQ(report().coverage.overhead.ratio, 1'500 * 900.0 / 1e9);
+    model_.apply(ReportDue{});
+    model_.apply(CounterSample{kProcess, "hits_enter", 1'100, false});
+    model_.apply(ProcessSample{kProcess, 1, 3 * kSecond, 1'500 * 900.0 + 100 * 700.0});
+    tick(15);
+    EXPECT_DOUBLE_EQ(report().coverage.overhead.hits_per_s, 10);
+    EXPECT_DOUBLE_EQ(report().coverage.overhead.trap_ns, 700);
+    EXPECT_DOUBLE_EQ(report().coverage.overhead.ratio, 100 * 700.0 / 2e9);
+}
+
+TEST_F(BuildReport, CostOfAHitBeforeAnyIsThatOfAnEmptyOne) {
+    start();
+    model_.apply(ProcessSample{kProcess, 1, 0, 0});
+    model_.apply(ProcessSample{kProcess, 1, kSecond, 0});
+    tick(1);
+    EXPECT_DOUBLE_EQ(report().coverage.overhead.trap_ns, 500);
+    EXPECT_DOUBLE_EQ(report().coverage.overhead.ratio, 0);
+}
+
+TEST_F(BuildReport, CostIsNeverMoreThanAll) {
+    start();
+    model_.apply(ProcessSample{kProcess, 1, 0, 0});
+    model_.apply(ProcessSample{kProcess, 1, 1'000, 1e9});
+    model_.apply(CounterSample{kProcess, "hits_enter", 1'000'000, false});
+    tick(1);
+    EXPECT_DOUBLE_EQ(report().coverage.overhead.ratio, 1);
+}
+
+TEST_F(BuildReport, NothingHappenedDividesByNothing) {
+    start();
+    tick(0);
+    const auto built = report();
+    EXPECT_EQ(built.duration_s, 0);
+    EXPECT_EQ(built.coverage.overhead.hits_per_s, 0);
+    EXPECT_EQ(built.coverage.overhead.ratio, 0);
+    EXPECT_EQ(built.verdict.class_name, "unknown");
+    EXPECT_EQ(built.verdict.text, "followed too briefly to say");
+}
+
+// ---- the end of a process -----------------------------------------------------------------------------------------------------
+
+TEST_F(BuildReport, ExecMakesTwoReportsOfOnePid) {
+    start();
+    define_site({1}, 0x2000);
+    sample({1}, 10, 0);
+    tick(5);
+    model_.apply(ProcessEnded{kProcess, EndReason::exec});
+    start_process({2}, 42);
+    define_site({2}, 0x2000, {2});
+    sample({2}, 1, 0);
+    tick(20);
+    const auto reports = build_reports(model_);
+    ASSERT_EQ(reports.size(), 2U);
+    EXPECT_EQ(reports[0].process.state, "exec");
+    EXPECT_DOUBLE_EQ(reports[0].duration_s, 5) << "its time stood still when it ended";
+    EXPECT_EQ(reports[0].totals.live_bytes, 1'000U);
+    EXPECT_EQ(reports[1].process.state, "running");
+    EXPECT_EQ(reports[1].process.pid, 42);
+    EXPECT_EQ(reports[1].totals.live_bytes, 100U) << "the old image's blocks went with it";
+}
+
+TEST_F(BuildReport, StatesHaveNames) {
+    start();
+    start_process({2}, 43);
+    model_.apply(ProcessEnded{kProcess, EndReason::exited});
+    model_.apply(ProcessEnded{{2}, EndReason::detached});
+    EXPECT_EQ(report().process.state, "exited");
+    EXPECT_EQ(report({2}).process.state, "detached");
+}
+
+// ---- the verdict --------------------------------------------------------------------------------------------------------------
+
+TEST_F(BuildReport, LeakNamesItsWorstSite) {
+    start();
+    define_site({1}, 0x2000);
+    define_site({2}, 0x3000);
+    define_site({3}, 0x4000);
+    model_.apply(SymbolResolved{{{11}, 0x3000}, {{"forget_cursor", "cursor.cpp", 7, false}}});
+    for (std::uint64_t second = 1; second <= 63; ++second) {
+        sample({1}, second * 10, 0);
+        sample({2}, second * 100, 0);
+        sample({3}, 5 + second, second);
+        tick(second);
+    }
+    const auto built = report();
+    EXPECT_EQ(built.verdict.class_name, "leak");
+    EXPECT_EQ(built.verdict.text, "2 call sites leak 10.7 KiB/s in all, most of it from forget_cursor");
+    EXPECT_EQ(built.sites[0].verdict, "definite");
+    EXPECT_EQ(built.verdict.evidence.at("site"), built.sites[0].id);
+    EXPECT_EQ(built.verdict.evidence.at("reason"), built.sites[0].evidence);
+    EXPECT_EQ(built.sites[2].verdict, "stable");
+}
+
+TEST_F(BuildReport, NothingGrowsIsHealthy) {
+    start();
+    define_site({1}, 0x2000);
+    for (std::uint64_t second = 1; second <= 63; ++second) {
+        sample({1}, 10 + second, second);
+        tick(second);
+    }
+    EXPECT_EQ(report().verdict.class_name, "healthy");
+    EXPECT_EQ(report().verdict.text, "no call site keeps growing");
+    EXPECT_TRUE(report().verdict.evidence.empty());
+}
+
+// A suspect is listed among what grew: to call the process healthy beside it would contradict the list.
+TEST_F(BuildReport, SuspectIsNeitherALeakNorHealthy) {
+    start();
+    define_site({1}, 0x2000);
+    for (std::uint64_t second = 1; second <= 63; ++second) {
+        sample({1}, second * 10, second * 7);
+        tick(second);
+    }
+    ASSERT_EQ(report().sites[0].verdict, "suspect");
+    EXPECT_EQ(report().verdict.class_name, "unknown");
+    EXPECT_EQ(report().verdict.text, "1 call site grows, too briefly or too little to call it a leak");
+}
+
+TEST_F(BuildReport, SameModelGivesTheSameReport) {
+    start();
+    define_site({1}, 0x2000);
+    sample({1}, 10, 0);
+    tick(5);
+    const auto first = report();
+    const auto second = report();
+    EXPECT_EQ(first.sites[0].id, second.sites[0].id);
+    EXPECT_EQ(first.time, second.time);
+    EXPECT_EQ(first.totals.grown_bytes, second.totals.grown_bytes) << "building changes nothing";
+}
+
+} // namespace
+} // namespace memtrace

@@ -1,0 +1,54 @@
+// A stream with every kind of event and odd values in its fields, for the tests and the seeds of recordings.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "model/events.hpp"
+
+namespace memtrace::testing {
+
+/// Ends with the report after which nothing follows: the writer of a recording adds the end record behind it.
+inline std::vector<Event> sample_events() {
+    constexpr auto kMax32 = std::numeric_limits<std::uint32_t>::max();
+    constexpr auto kMax64 = std::numeric_limits<std::uint64_t>::max();
+    const std::string zero_inside("a\0b", 3);
+    std::vector<std::string> arguments;
+    for (int i = 0; i < 40; ++i) {
+        arguments.push_back("--arg" + std::to_string(i));
+    }
+    return {
+        RunStarted{"0.1.0", 1'700'000'000'000'000'000, 1, 0, kMax64, 4096, std::numeric_limits<double>::quiet_NaN()},
+        RunStarted{"", 0, 0, kMax64, 0, 0, -std::numeric_limits<double>::infinity()},
+        ProcessStarted{
+            {1}, 4711, 5, 6, true, "postgres", "/usr/lib/postgresql/15/bin/postgres", arguments, {"libc.so.6: malloc"}},
+        ProcessStarted{{kMax32}, std::numeric_limits<std::int32_t>::min(), kMax64, kMax64, false, "", "", {}, {}},
+        ProcessStarted{{2}, -1, 0, 0, true, "\xff\xfe", "/tmp/\xc3\xa4\xe2\x82\xac\xf0\x9f\x90\x8c", {"", zero_inside, ""}, {""}},
+        ProcessEnded{{1}, EndReason::exited},
+        ProcessEnded{{2}, EndReason::exec},
+        ProcessEnded{{3}, EndReason::detached},
+        ModuleMapped{{1}, {1}, "/lib/x86_64-linux-gnu/libc.so.6", "00112233445566778899aabbccddeeff00112233"},
+        ModuleMapped{{kMax32}, {0}, "", ""},
+        StackDefined{{1}, {1}, true, {{{1}, 0x1234}, {{0}, kMax64}, {{kMax32}, 0}}},
+        StackDefined{{2}, {1}, false, {}},
+        SymbolResolved{{{1}, 0x1234},
+                       {{"std::vector<int>::push_back(int&&)", "vector.h", 12, true}, {"main", "", kMax32, false}}},
+        SymbolResolved{{{0}, kMax64}, {{"", "", 0, false}}},
+        SiteDefined{{1}, {1}, {1}, "libc", "malloc"},
+        SiteDefined{{kMax32}, {0}, {0}, "", ""},
+        SiteSample{{1}, 1, 2, 3, 4, 5, 6, 7},
+        SiteSample{{kMax32}, kMax64, kMax64, kMax64, kMax64, kMax64, kMax64, kMax64},
+        ProcessSample{{1}, 1U << 30, 12'345, 678.5},
+        ProcessSample{{1}, kMax64, kMax64, std::numeric_limits<double>::infinity()},
+        CounterSample{{1}, "live_full", 17, true},
+        CounterSample{{1}, "", kMax64, false},
+        TickEnded{1, 2},
+        ReportDue{false},
+        TickEnded{kMax64, kMax64},
+        ReportDue{true},
+    };
+}
+
+} // namespace memtrace::testing

@@ -1,0 +1,318 @@
+// Names and lines of a real program against what the program says of itself and what addr2line says of it.
+#include "symbol/symbolizer.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/fd.hpp"
+#include "symbol_fixture.hpp"
+
+namespace memtrace {
+namespace {
+
+using namespace symbol_test;
+
+/// The program's functions as every full set of debug information names them.
+void expect_truth(const Program& program, Symbolizer& symbolizer) {
+    const auto addresses = program.addresses();
+    ASSERT_EQ(addresses.size(), 7u);
+    const std::vector<SymbolLine> inlined{
+        {"shop::Basket<int>::first(int)", program.source, program.line("inlined"), true},
+        {"shop::Basket<int>::take(int)", program.source, program.line("take"), true},
+        {"shop::Basket<int>::grow(int)", program.source, program.line("grow"), false},
+    };
+    EXPECT_EQ(resolve(symbolizer, addresses.at("inlined")), inlined);
+    const std::map<std::string, std::string> plain{{"static", "shop::in_a_file(int)"},       {"leave", "shop::leave(int)"},
+                                                   {"cold", "shop::complain(int)"},          {"plain", "plain_c"},
+                                                   {"constructor", "shop::Till::Till(int)"}, {"main", "main"}};
+    for (const auto& [mark, function] : plain) {
+        const std::vector<SymbolLine> expected{{function, program.source, program.line(mark), false}};
+        auto lines = resolve(symbolizer, addresses.at(mark));
+        // What the optimizer derived from a function (.isra, .constprop) has the name of the function, with a remark.
+        lines[0].function = lines[0].function.substr(0, lines[0].function.find(" [clone"));
+        EXPECT_EQ(lines, expected) << mark << ": " << lines[0].function << " line " << lines[0].line;
+    }
+}
+
+/// All addresses in the functions of `file` that have a size and that `wanted` accepts.
+std::vector<std::uint64_t> code_addresses(const std::string& file) {
+    std::istringstream symbols(run("nm -S --defined-only " + file));
+    std::vector<std::uint64_t> addresses;
+    std::string line;
+    while (std::getline(symbols, line)) {
+        std::istringstream fields(line);
+        std::string start;
+        std::string size;
+        std::string type;
+        std::string name;
+        if (fields >> start >> size >> type >> name && type.find_first_of("tTwW") == 0) {
+            const auto first = std::stoull(start, nullptr, 16);
+            for (std::uint64_t i = 0; i < std::stoull(size, nullptr, 16); ++i) {
+                addresses.push_back(first + i);
+            }
+        }
+    }
+    return addresses;
+}
+
+/// What addr2line says, in our form. `addresses` are looked up as they are, not the byte before.
+std::map<std::uint64_t, std::vector<SymbolLine>> addr2line(const TemporaryDirectory& directory, const std::string& file,
+                                                           const std::vector<std::uint64_t>& addresses) {
+    std::ostringstream list;
+    for (const auto address : addresses) {
+        list << std::hex << "0x" << address << "\n";
+    }
+    write_file(directory.path("addresses"), list.str());
+    std::istringstream output(run("addr2line -a -f -i -C -e " + file + " < " + directory.path("addresses")));
+    std::map<std::uint64_t, std::vector<SymbolLine>> answers;
+    std::vector<SymbolLine>* current = nullptr;
+    std::string line;
+    while (std::getline(output, line)) {
+        if (line.starts_with("0x")) {
+            current = &answers[std::stoull(line, nullptr, 16)];
+            current->clear();
+            continue;
+        }
+        std::string place;
+        std::getline(output, place);
+        place = place.substr(0, place.find(" (discriminator"));
+        const auto colon = place.rfind(':');
+        const auto number = place.substr(colon + 1);
+        SymbolLine entry{line == "??" ? "" : line, place.substr(0, colon), 0, false};
+        entry.file = entry.file == "??" ? "" : entry.file;
+        entry.line = number == "?" ? 0 : static_cast<std::uint32_t>(std::stoul(number));
+        if (!current->empty()) {
+            current->back().inlined = true;
+        }
+        current->push_back(entry);
+    }
+    return answers;
+}
+
+/// Every address of every function must be named as addr2line names it.
+void expect_agreement(const TemporaryDirectory& directory, const std::string& file) {
+    auto addresses = code_addresses(file);
+    ASSERT_GT(addresses.size(), 500u);
+    const auto answers = addr2line(directory, file, addresses);
+    auto symbolizer = symbolizer_of(file);
+    std::size_t differing = 0;
+    for (const auto& [address, expected] : answers) {
+        const auto lines = resolve(symbolizer, address + 1);
+        if (lines != expected && ++differing <= 5) {
+            std::ostringstream both;
+            for (const auto* side : {&expected, &lines}) {
+                for (const auto& entry : *side) {
+                    both << "  " << entry.function << " " << entry.file << ":" << entry.line << (entry.inlined ? " inlined" : "");
+                }
+                both << "\n";
+            }
+            ADD_FAILURE() << std::hex << address << "\n" << both.str();
+        }
+    }
+    EXPECT_EQ(differing, 0u) << "of " << answers.size();
+}
+
+class SymbolizerTest : public ::testing::Test {
+protected:
+    TemporaryDirectory directory_;
+};
+
+TEST_F(SymbolizerTest, NamesLinesAndInlinedFramesOfAPositionIndependentProgram) {
+    Program program(directory_, "pie", "-g");
+    auto symbolizer = symbolizer_of(program.path);
+    expect_truth(program, symbolizer);
+}
+
+TEST_F(SymbolizerTest, ProgramLinkedToAFixedAddress) {
+    Program program(directory_, "fixed", "-g -no-pie");
+    auto symbolizer = symbolizer_of(program.path);
+    expect_truth(program, symbolizer);
+}
+
+TEST_F(SymbolizerTest, StaticProgram) {
+    Program program(directory_, "static", "-g -static");
+    auto symbolizer = symbolizer_of(program.path);
+    expect_truth(program, symbolizer);
+}
+
+TEST_F(SymbolizerTest, CompressedDebugSectionsOfDwarf4) {
+    Program program(directory_, "packed", "-gdwarf-4 -gz");
+    auto symbolizer = symbolizer_of(program.path);
+    expect_truth(program, symbolizer);
+}
+
+TEST_F(SymbolizerTest, UnitsWithoutAranges) {
+    // clang writes no .debug_aranges.
+    Program program(directory_, "clang", "-g", "clang++-19");
+    auto symbolizer = symbolizer_of(program.path);
+    expect_truth(program, symbolizer);
+    expect_agreement(directory_, program.path);
+}
+
+TEST_F(SymbolizerTest, FileThatOthersMayWriteIsReadInsteadOfMapped) {
+    Program program(directory_, "writable", "-g");
+    ASSERT_EQ(::chmod(program.path.c_str(), 0777), 0);
+    auto symbolizer = symbolizer_of(program.path);
+    ASSERT_EQ(resolve(symbolizer, program.addresses().at("main"))[0].function, "main");
+    // Had it been mapped, this would be the end of the test program.
+    ASSERT_EQ(::truncate(program.path.c_str(), 100), 0);
+    for (std::uint64_t address = 0x1000; address < 0x3000; ++address) {
+        EXPECT_FALSE(resolve(symbolizer, address).empty());
+    }
+}
+
+TEST_F(SymbolizerTest, AgreesWithAddr2lineOnEveryByteOfGccsCode) {
+    Program program(directory_, "pie", "-g");
+    expect_agreement(directory_, program.path);
+}
+
+TEST_F(SymbolizerTest, AgreesWithAddr2lineOnDwarf4AtLowOptimization) {
+    Program program(directory_, "fixed", "-gdwarf-4 -O1 -no-pie");
+    expect_agreement(directory_, program.path);
+}
+
+TEST_F(SymbolizerTest, FunctionThatStandsWithinATypeWithinAFunction) {
+    // GCC puts the plain function behind a lambda without captures there, and gives it no linkage name.
+    write_file(directory_.path("lambda.cpp"), R"(
+int sold;
+int main() {
+    int (*volatile buy)(int) = [](int n) {
+        return sold += n;
+    };
+    return buy(1);
+}
+)");
+    const auto path = directory_.path("lambda");
+    run("g++ -O2 -g -o " + path + " " + path + ".cpp");
+    auto symbolizer = symbolizer_of(path);
+    const auto start = std::stoull(run("nm " + path + " | sed -n 's/ .*_FUN.*//p'"), nullptr, 16);
+    const auto lines = resolve(symbolizer, start + 1);
+    ASSERT_EQ(lines.size(), 2u);
+    EXPECT_EQ(lines[0].function, "operator()");
+    EXPECT_EQ(lines[0].line, 5u);
+    EXPECT_EQ(lines[1].function, "main::{lambda(int)#1}::_FUN(int)");
+}
+
+TEST_F(SymbolizerTest, LineTablesOnlyTakeTheNameFromTheSymbol) {
+    Program program(directory_, "lines", "-gline-tables-only", "clang++-19");
+    auto symbolizer = symbolizer_of(program.path);
+    const auto lines = resolve(symbolizer, program.addresses().at("inlined"));
+    ASSERT_EQ(lines.size(), 3u);
+    EXPECT_EQ(lines[0].line, program.line("inlined"));
+    EXPECT_EQ(lines[2].function, "shop::Basket<int>::grow(int)");
+}
+
+TEST_F(SymbolizerTest, DynamicSymbolsOnlyGiveNamesWithoutLines) {
+    Program program(directory_, "dynamic", "-g -rdynamic");
+    const auto addresses = program.addresses();
+    run("strip " + program.path);
+    auto symbolizer = symbolizer_of(program.path);
+    const std::vector<SymbolLine> expected{{"plain_c", "", 0, false}};
+    EXPECT_EQ(resolve(symbolizer, addresses.at("plain")), expected);
+    EXPECT_EQ(resolve(symbolizer, addresses.at("inlined"))[0].function, "shop::Basket<int>::grow(int)");
+    // A static function is not in .dynsym, and the one before it has an end.
+    EXPECT_EQ(resolve(symbolizer, addresses.at("static"))[0].function, "");
+}
+
+TEST_F(SymbolizerTest, NoSymbolsAtAllGiveOneNamelessLine) {
+    Program program(directory_, "bare", "-s");
+    auto symbolizer = symbolizer_of(program.path);
+    EXPECT_EQ(resolve(symbolizer, program.addresses().at("plain")), std::vector<SymbolLine>(1));
+}
+
+TEST_F(SymbolizerTest, UnknownModulesAndAddressesAreNameless) {
+    Program program(directory_, "pie", "-g");
+    auto symbolizer = symbolizer_of(program.path);
+    for (const std::uint64_t address : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{0x10}, UINT64_MAX}) {
+        EXPECT_EQ(resolve(symbolizer, address), std::vector<SymbolLine>(1)) << address;
+    }
+    EXPECT_EQ(symbolizer.resolve(Frame{ModuleId{}, 0x1234}), std::vector<SymbolLine>(1));
+    EXPECT_EQ(symbolizer.resolve(Frame{ModuleId{77}, 0x1234}), std::vector<SymbolLine>(1));
+    EXPECT_TRUE(symbolizer.follows_call(Frame{ModuleId{77}, 0x1234}));
+}
+
+TEST_F(SymbolizerTest, FileMayBeGoneBeforeTheFirstLookUp) {
+    Program program(directory_, "gone", "-g");
+    const auto addresses = program.addresses();
+    auto symbolizer = symbolizer_of(program.path);
+    ASSERT_EQ(::unlink(program.path.c_str()), 0);
+    EXPECT_EQ(resolve(symbolizer, addresses.at("static"))[0].line, program.line("static"));
+}
+
+TEST_F(SymbolizerTest, DescriptorIsBorrowedOnlyWhileAdding) {
+    Program program(directory_, "by_fd", "-g");
+    const auto addresses = program.addresses();
+    UniqueFd fd(::open(program.path.c_str(), O_RDONLY | O_CLOEXEC));
+    Symbolizer symbolizer;
+    ASSERT_TRUE(symbolizer.add_module(kModule, ModuleFile{"/elsewhere", "/nonexistent", "", fd.get()}));
+    ASSERT_NE(::fcntl(fd.get(), F_GETFD), -1);
+    fd.reset();
+    EXPECT_EQ(resolve(symbolizer, addresses.at("plain"))[0].function, "plain_c");
+}
+
+TEST_F(SymbolizerTest, ModulesOfManyProcessesShareAFile) {
+    Program program(directory_, "shared", "-g");
+    const auto addresses = program.addresses();
+    Symbolizer symbolizer;
+    auto open_files = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}); };
+    ASSERT_TRUE(symbolizer.add_module(ModuleId{1}, ModuleFile{program.path, program.path, "/proc/self/root", -1}));
+    const auto before = open_files();
+    for (std::uint32_t id = 2; id < 50; ++id) {
+        ASSERT_TRUE(symbolizer.add_module(ModuleId{id}, ModuleFile{program.path, program.path, "/proc/self/root", -1}));
+    }
+    EXPECT_EQ(open_files(), before);
+    Symbolizer moved = std::move(symbolizer);
+    EXPECT_EQ(moved.resolve(Frame{ModuleId{49}, addresses.at("plain")})[0].function, "plain_c");
+}
+
+TEST_F(SymbolizerTest, WhatIsNoRegularFileIsNotOpened) {
+    const auto fifo = directory_.path("fifo");
+    ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+    Symbolizer symbolizer;
+    for (const std::string& path : {fifo, std::string("/dev/zero"), std::string("/tmp"), directory_.path("missing")}) {
+        EXPECT_FALSE(symbolizer.add_module(kModule, ModuleFile{path, path, "", -1})) << path;
+    }
+    UniqueFd device(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+    EXPECT_FALSE(symbolizer.add_module(kModule, ModuleFile{"/dev/zero", "", "", device.get()}));
+}
+
+TEST_F(SymbolizerTest, EveryCallInTheFileIsRecognized) {
+    Program program(directory_, "calls", "-static");
+    std::istringstream listing(run("objdump -d --no-show-raw-insn " + program.path));
+    auto symbolizer = symbolizer_of(program.path);
+    std::size_t calls = 0;
+    std::size_t others = 0;
+    std::size_t mistaken = 0;
+    bool after_call = false;
+    std::string line;
+    while (std::getline(listing, line)) {
+        const auto colon = line.find(":\t");
+        if (colon == std::string::npos) {
+            continue;
+        }
+        const std::uint64_t address = std::stoull(line.substr(0, colon), nullptr, 16);
+        const bool follows = symbolizer.follows_call(Frame{kModule, address});
+        if (after_call) {
+            ++calls;
+            EXPECT_TRUE(follows) << line;
+        } else {
+            ++others;
+            mistaken += follows ? 1 : 0;
+        }
+        const auto text = line.substr(colon + 2);
+        // A call of a weak function that is not there ("call 0") leads out of the program, and never returns.
+        after_call =
+            (text.starts_with("call") || text.find(" call") != std::string::npos) && text.find(" 0 <") == std::string::npos;
+    }
+    EXPECT_GT(calls, 3000u);
+    EXPECT_GT(others, 50'000u);
+    EXPECT_LT(mistaken, others / 1000) << "of " << others;
+}
+
+} // namespace
+} // namespace memtrace

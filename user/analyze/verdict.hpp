@@ -1,0 +1,34 @@
+// What a call site's history says. Pure. The rules are few and stand in verdict.cpp with their thresholds; every verdict carries
+// its evidence in words.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace memtrace {
+
+/// In ascending order of certainty that the site leaks.
+enum class SiteVerdict : std::uint8_t { unknown, stable, suspect, probable, definite };
+const char* site_verdict_name(SiteVerdict verdict);
+
+/// What is judged: live bytes over time and what became of the site's allocations since tracing began.
+struct SiteHistory {
+    std::span<const double> seconds;    ///< since attaching, ascending
+    std::span<const double> live_bytes; ///< at those times
+    std::uint64_t allocs = 0;
+    std::uint64_t frees = 0;
+};
+
+struct SiteJudgement {
+    SiteVerdict verdict = SiteVerdict::unknown;
+    double confidence = 0; ///< 0 to 1: 1 - p of the rise where one is claimed, else 0
+    double growth_bytes_per_s = 0;
+    std::string evidence;
+};
+
+/// `sites_tested`: how many sites of the process are judged at once; the p-value is multiplied by it (Bonferroni), so that among
+/// thousands of noisy sites none is called a leak by chance.
+SiteJudgement judge_site(const SiteHistory& history, std::size_t sites_tested);
+
+} // namespace memtrace

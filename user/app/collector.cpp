@@ -1,0 +1,308 @@
+#include "app/collector.hpp"
+
+#include <signal.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "app/message.hpp"
+#include "base/clock.hpp"
+#include "proc/process.hpp"
+
+namespace memtrace {
+
+namespace {
+
+std::string base_name(const std::string& path) {
+    return path.substr(path.rfind('/') + 1);
+}
+
+/// "libc.so.6: malloc, calloc, ..."
+std::string describe_object(const ProbeObject& object) {
+    std::string text = base_name(object.path) + ":";
+    for (const auto& point : object.points) {
+        text += (text.back() == ':' ? " " : ", ") + point.symbol;
+    }
+    return text;
+}
+
+constexpr auto kStopPatience = std::chrono::seconds(1);
+
+/// True where no thread of the process can run its own code: each is stopped, ending, or deep in the kernel.
+bool all_threads_stopped(std::int32_t pid) {
+    std::error_code error;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", error)) {
+        const auto stat = read_file(thread.path() / "stat");
+        const auto name_end = stat ? stat->rfind(") ") : std::string::npos;
+        if (name_end != std::string::npos && (stat->at(name_end + 2) == 'R' || stat->at(name_end + 2) == 'S')) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void wait_until_stopped(std::int32_t pid) {
+    const auto deadline = std::chrono::steady_clock::now() + kStopPatience;
+    while (!all_threads_stopped(pid) && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::yield();
+    }
+}
+
+/// Puts back what the kernel replaced on a stopped thread's stack.
+void restore_return_addresses(const mt_unwind_event& event) {
+    for (auto slot : event.slots) {
+        if (slot.address != 0) {
+            const iovec from{&slot.value, sizeof(slot.value)};
+            const iovec to{reinterpret_cast<void*>(slot.address), sizeof(slot.value)}; // NOLINT(performance-no-int-to-ptr)
+            (void)process_vm_writev(static_cast<pid_t>(event.event.tgid), &from, 1, &to, 1, 0);
+        }
+    }
+}
+
+} // namespace
+
+std::uint16_t Collector::allocator_index(const std::string& name) {
+    const auto found = std::find(allocators_.begin(), allocators_.end(), name);
+    if (found == allocators_.end()) {
+        allocators_.push_back(name);
+        return static_cast<std::uint16_t>(allocators_.size() - 1);
+    }
+    return static_cast<std::uint16_t>(found - allocators_.begin());
+}
+
+// ---- processes ----------------------------------------------------------------------------------------------------------------
+
+Status Collector::follow(std::int32_t pid, Stage stage) {
+    if (followed_.contains(pid)) {
+        return {};
+    }
+    Followed process;
+    process.from_start = stage == Stage::held;
+    auto pidfd = open_pidfd(pid);
+    if (!pidfd) {
+        return tl::unexpected(pidfd.error());
+    }
+    process.pidfd = std::move(*pidfd);
+    auto key = tracer_.add_process(pid, options_.follow);
+    if (!key) {
+        return tl::unexpected(key.error());
+    }
+    process.key = *key;
+    if (auto status = start_process(pid, process, stage); !status) {
+        tracer_.remove_process(process.key);
+        return status;
+    }
+    followed_[pid] = std::move(process);
+    return {};
+}
+
+Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage) {
+    const auto info = read_process_info(pid);
+    if (!info) {
+        return tl::unexpected(info.error());
+    }
+    auto mappings = read_maps(pid);
+    if (!mappings) {
+        return tl::unexpected(mappings.error());
+    }
+    process.id = ProcessId{next_process_++};
+    // What is mapped before the linker's hook is in place tells nobody: hence another look behind it.
+    for (std::size_t known = ~std::size_t{0}; known != process.seen.size();) {
+        known = process.seen.size();
+        if (auto status = attach_objects(pid, process, *mappings); !status) {
+            return status;
+        }
+        if (auto now = read_maps(pid); now && !now->empty()) {
+            mappings = std::move(now);
+        }
+    }
+    if (process.started.sources.empty() && stage == Stage::running) {
+        const std::string what = options_.allocator == "auto" ? "malloc and its family" : "the allocator " + options_.allocator;
+        return fail("process " + std::to_string(pid) + " (" + info->comm + ") has no function of " + what +
+                    " that can be found: a stripped static program? See memtrace probes --pid " + std::to_string(pid));
+    }
+    process.started = {process.id, pid,       info->start_wall_ns, monotonic_ns(),         process.from_start,
+                       info->comm, info->exe, info->cmdline,       process.started.sources};
+    sink_(process.started);
+    process.counters = tracer_.read_counters(process.key);
+    sample_usage(pid, process); // what rates begin with
+    learn_modules(pid, process, *mappings);
+    return {};
+}
+
+Status Collector::attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings) {
+    auto objects = find_probe_objects(pid, mappings, options_.allocator, process.seen);
+    if (!objects) {
+        return tl::unexpected(objects.error());
+    }
+    for (auto& object : *objects) {
+        object.label = allocator_index(object.allocator);
+        if (auto status = tracer_.attach(process.key, pid, object); !status) {
+            return status;
+        }
+        if (!object.points.empty()) {
+            process.started.sources.push_back(describe_object(object));
+        }
+    }
+    return {};
+}
+
+void Collector::learn_modules(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings) {
+    process.code.learn(pid, mappings, [&](const Mapping& mapping, const std::string& open_path, const ElfFile* elf) {
+        const ModuleId module{next_module_++};
+        sink_(ModuleMapped{module, process.id, mapping.path, elf != nullptr ? elf->build_id : ""});
+        symbolizer_.add_module(module, {mapping.path, open_path, "/proc/" + std::to_string(pid) + "/root", -1});
+        return module;
+    });
+}
+
+void Collector::activate(std::int32_t pid) {
+    if (const auto found = followed_.find(pid); found != followed_.end()) {
+        tracer_.activate(found->second.key);
+    }
+}
+
+void Collector::rescan(std::int32_t pid, bool held) {
+    const auto found = followed_.find(pid);
+    const auto mappings = read_maps(pid);
+    if (found == followed_.end() || !mappings || mappings->empty()) {
+        return; // it is ending: its pidfd says so
+    }
+    const auto sources = found->second.started.sources.size();
+    (void)attach_objects(pid, found->second, *mappings);
+    if (const auto now = found->second.started.sources.size(); now != sources) {
+        found->second.late_objects += held || sources == 0 ? 0 : now - sources; // the first ones begin it
+        sink_(found->second.started);
+    }
+    learn_modules(pid, found->second, *mappings);
+    found->second.last_rescan_tick = tick_count_;
+}
+
+void Collector::end(std::int32_t pid, EndReason reason) {
+    const auto found = followed_.find(pid);
+    if (found == followed_.end()) {
+        return;
+    }
+    sink_(ProcessEnded{found->second.id, reason});
+    tracer_.remove_process(found->second.key);
+    followed_.erase(found);
+}
+
+void Collector::deactivate_all() {
+    for (const auto& [pid, process] : followed_) {
+        tracer_.deactivate(process.key);
+    }
+}
+
+void Collector::mark_detached() {
+    for (const auto& [pid, process] : followed_) {
+        sink_(ProcessEnded{process.id, EndReason::detached});
+    }
+}
+
+void Collector::on_exec(std::int32_t pid, mt_process_key key) {
+    auto found = followed_.find(pid);
+    if (found == followed_.end()) {
+        return;
+    }
+    auto& old = found->second;
+    sink_(ProcessEnded{old.id, EndReason::exec});
+    tracer_.forget_image(old.key);
+    Followed process;
+    process.key = key;
+    process.pidfd = std::move(old.pidfd);
+    process.from_start = true; // probes belong to files: those in shared libraries hold from the new image's first instruction
+    process.seen = std::move(old.seen);
+    process.started = old.started;
+    process.counted_before = tracer_.read_counters(key);
+    tracer_.adopt_key(key);
+    if (const auto status = check_program(pid); !status && read_process_info(pid)) { // libc's probes would hold in there as well
+        say(status.error().message);
+        tracer_.remove_process(key);
+        followed_.erase(found);
+        return;
+    }
+    const bool looked_at = start_process(pid, process, Stage::young).has_value();
+    process.late_objects = process.started.sources.size() - old.started.sources.size();
+    if (!looked_at) { // it has ended already: its figures count all the same, its names are lost
+        process.id = ProcessId{next_process_++};
+        process.started.process = process.id;
+        process.started.attach_mono_ns = monotonic_ns();
+        process.started.from_start = true;
+        sink_(process.started);
+    }
+    found->second = std::move(process);
+}
+
+/// All events but those of processes that wait for their return addresses: these are served at once. A SIGCONT also takes away the
+/// SIGSTOP that another thread has just sent itself, so it must not be sent before every thread that needs help has said so: when all
+/// of them stand still, each of their events is in the ring.
+std::vector<mt_event> Collector::take_kernel_events() {
+    std::vector<mt_event> events;
+    std::multimap<std::int32_t, mt_unwind_event> waiting;
+    const auto drain = [&] {
+        tracer_.read_events([&](const mt_event& event) {
+            if (event.kind == MT_EVENT_UNWIND) {
+                waiting.emplace(static_cast<std::int32_t>(event.tgid), reinterpret_cast<const mt_unwind_event&>(event));
+            } else {
+                events.push_back(event);
+            }
+        });
+    };
+    drain();
+    while (!waiting.empty()) {
+        const auto pid = waiting.begin()->first;
+        wait_until_stopped(pid);
+        drain();
+        const auto [begin, end] = waiting.equal_range(pid);
+        std::for_each(begin, end, [](const auto& entry) { restore_return_addresses(entry.second); });
+        waiting.erase(begin, end);
+        ::kill(pid, SIGCONT);
+    }
+    return events;
+}
+
+void Collector::handle_kernel_events() {
+    for (const auto& event : take_kernel_events()) {
+        const auto pid = static_cast<std::int32_t>(event.tgid);
+        switch (event.kind) {
+        case MT_EVENT_EXEC:
+            on_exec(pid, event.key);
+            break;
+        case MT_EVENT_LIBRARY:
+            rescan(pid, false);
+            break;
+        case MT_EVENT_FORK:
+        case MT_EVENT_CHILD_EXEC:
+            if (follow(pid, event.kind == MT_EVENT_FORK ? Stage::running : Stage::young)) {
+                activate(pid);
+            }
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+std::vector<std::pair<std::int32_t, int>> Collector::watched() const {
+    std::vector<std::pair<std::int32_t, int>> out;
+    for (const auto& [pid, process] : followed_) {
+        out.emplace_back(pid, process.pidfd.get());
+    }
+    return out;
+}
+
+std::string Collector::describe(std::int32_t pid) const {
+    std::string text;
+    if (const auto found = followed_.find(pid); found != followed_.end()) {
+        for (const auto& source : found->second.started.sources) {
+            text += (text.empty() ? "" : "; ") + source;
+        }
+    }
+    return text;
+}
+
+} // namespace memtrace

@@ -1,0 +1,133 @@
+// Turns what the kernel half and /proc hold into events (model/events.hpp). One thread.
+//
+//   follow     process -> ProcessStarted, ModuleMapped...; probes attached, not active
+//   activate   from here on the figures run
+//   tick       SiteDefined, StackDefined, SiteSample, ProcessSample, CounterSample, then TickEnded
+//   end        the last figures of a process, ProcessEnded; probes gone
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "app/address_space.hpp"
+#include "base/fd.hpp"
+#include "base/result.hpp"
+#include "kernel/heap_tracer.hpp"
+#include "model/events.hpp"
+#include "proc/allocators.hpp"
+#include "proc/maps.hpp"
+#include "symbol/symbolizer.hpp"
+
+namespace memtrace {
+
+using EventSink = std::function<void(const Event&)>;
+
+struct CollectorOptions {
+    std::string allocator = "auto";
+    std::uint64_t min_age_ns = 0;
+    bool follow = false;
+};
+
+class Collector {
+public:
+    Collector(HeapTracer& tracer, CollectorOptions options, EventSink sink)
+        : tracer_(tracer), options_(std::move(options)), sink_(std::move(sink)) {}
+
+    /// What a process has done when it is attached to.
+    enum class Stage : std::uint8_t {
+        running, ///< it has its libraries: without allocation functions among them it cannot be followed
+        young,   ///< it has just execed: its libraries are still to come
+        held,    ///< the same, and it is stopped until all of them are attached to
+    };
+
+    /// Attaches to a process.
+    Status follow(std::int32_t pid, Stage stage);
+    void activate(std::int32_t pid);
+    /// Looks at its mappings again: new libraries are attached to and named.
+    /// `held`: it is stopped until this returns, so it cannot have called what is attached to now.
+    void rescan(std::int32_t pid, bool held);
+    /// Takes the last figures of a process, then detaches from it.
+    void end(std::int32_t pid, EndReason reason);
+    /// Stops all processes' figures at one moment; probes stay until destruction.
+    void deactivate_all();
+    /// Tells the model that tracing of the processes still followed ends here.
+    void mark_detached();
+
+    /// Reads everything. `with_ages` reads the whole live map too, for the ages of blocks.
+    Status tick(bool with_ages);
+    /// Names the frames that have come up since the last call.
+    void resolve_symbols();
+    /// Acts on what the kernel half reports: exec, fork, libraries.
+    void handle_kernel_events();
+
+    /// The processes followed now, and what to watch for their end.
+    [[nodiscard]] std::vector<std::pair<std::int32_t, int>> watched() const;
+    [[nodiscard]] bool is_followed(std::int32_t pid) const { return followed_.contains(pid); }
+    /// One line on what is attached, for messages.
+    [[nodiscard]] std::string describe(std::int32_t pid) const;
+
+private:
+    struct Followed {
+        ProcessId id;
+        mt_process_key key = 0;
+        UniqueFd pidfd;
+        bool from_start = false;
+        std::uint64_t late_objects = 0; ///< attached to while it ran
+        AddressSpace code;
+        std::set<FileIdentity> seen;                     ///< files that have been looked through and attached to
+        ProcessStarted started;                          ///< as told; told again when more has been attached
+        std::unordered_map<std::uint64_t, SiteId> sites; ///< by the kernel half's key
+        std::map<std::pair<std::vector<Frame>, bool>, StackId> stacks;
+        std::map<std::pair<StackId, std::uint32_t>, SiteId> sites_by_stack;
+        std::uint64_t last_rescan_tick = 0;
+        mt_counters counters{};
+        bool counters_told = false;   ///< all of them, once: that they are zero is news too
+        mt_counters counted_before{}; ///< by the image that an exec replaced: the kernel half counts on
+        double probe_ns = 0;          ///< what the hits that these count have cost
+        ProcessSample usage;
+    };
+
+    Status start_process(std::int32_t pid, Followed& process, Stage stage);
+    Status attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
+    void learn_modules(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
+    void on_exec(std::int32_t pid, mt_process_key key);
+    std::vector<mt_event> take_kernel_events();
+    std::uint16_t allocator_index(const std::string& name);
+    std::optional<Frame> locate(std::int32_t pid, Followed& process, std::uint64_t address);
+    StackId intern_stack(std::int32_t pid, Followed& process, const mt_site& site);
+    SiteId intern_site(std::int32_t pid, Followed& process, std::uint64_t key, const mt_site& site);
+    Status sample_sites();
+    Status sample_ages(std::uint64_t now_ns);
+    void sample_process(std::int32_t pid, Followed& process);
+    void sample_usage(std::int32_t pid, Followed& process);
+    /// Who an entry of the kernel half's maps belongs to: looked up for each of them, so by slot.
+    struct Owner {
+        std::int32_t pid = 0;
+        Followed* process = nullptr;
+    };
+    [[nodiscard]] Owner owner_of(mt_process_key key) const;
+    void index_owners();
+
+    HeapTracer& tracer_;
+    CollectorOptions options_;
+    EventSink sink_;
+    Symbolizer symbolizer_;
+    std::map<std::int32_t, Followed> followed_;
+    std::vector<Owner> owners_; ///< by slot; as of the tick's start
+    std::vector<std::string> allocators_;
+    std::vector<SiteSample> samples_;      ///< by SiteId: what this tick adds up to
+    std::vector<SiteSample> sent_samples_; ///< by SiteId: what was sent last
+    std::vector<Frame> unnamed_;           ///< frames to be named
+    std::set<Frame> known_frames_;
+    std::uint32_t next_process_ = 1;
+    std::uint32_t next_module_ = 1;
+    std::uint32_t next_stack_ = 1;
+    std::uint64_t tick_count_ = 0;
+};
+
+} // namespace memtrace

@@ -1,0 +1,229 @@
+// Collector, the second half: stacks, sites and what is read on every tick.
+#include <algorithm>
+
+#include "app/collector.hpp"
+#include "base/clock.hpp"
+#include "proc/process.hpp"
+
+namespace memtrace {
+
+namespace {
+
+constexpr const char* kOverflowFunction = "(more call sites than the site table holds)";
+
+bool same(const SiteSample& a, const SiteSample& b) {
+    return a.allocs == b.allocs && a.frees == b.frees && a.aged_objects == b.aged_objects && a.aged_bytes == b.aged_bytes &&
+           a.oldest_ns == b.oldest_ns;
+}
+
+struct CounterInfo {
+    const char* name;
+    bool loss;
+};
+constexpr CounterInfo kCounters[] = {
+#define MT_COUNTER_INFO(name, loss, text) {#name, loss},
+    MT_COUNTERS(MT_COUNTER_INFO)
+#undef MT_COUNTER_INFO
+};
+
+} // namespace
+
+// ---- stacks and sites ---------------------------------------------------------------------------------------------------------
+
+/// An address that nothing is known of may lie in what was mapped since: looks once a tick.
+std::optional<Frame> Collector::locate(std::int32_t pid, Followed& process, std::uint64_t address) {
+    auto frame = process.code.locate(address);
+    if (!frame && process.last_rescan_tick != tick_count_) {
+        process.last_rescan_tick = tick_count_;
+        if (const auto mappings = read_maps(pid); mappings && !mappings->empty()) {
+            learn_modules(pid, process, *mappings);
+        }
+        frame = process.code.locate(address);
+    }
+    return frame;
+}
+
+StackId Collector::intern_stack(std::int32_t pid, Followed& process, const mt_site& site) {
+    std::optional<mt_stack> stack;
+    if (site.stack != 0) {
+        stack = tracer_.read_stack(site.stack);
+    }
+    if (!stack) { // the table was full: the caller is known all the same
+        stack.emplace();
+        stack->depth = 1;
+        stack->flags = MT_STACK_TRUNCATED;
+        stack->address[0] = site.caller;
+    }
+    std::vector<Frame> frames;
+    bool truncated = (stack->flags & MT_STACK_TRUNCATED) != 0;
+    for (std::uint32_t i = 0; i < stack->depth; ++i) {
+        const auto frame = locate(pid, process, stack->address[i]);
+        // The caller is certain. Frames after it come from frame pointers: what does not follow a call is no return address.
+        if (i > 0 && (!frame || (frame->module && !symbolizer_.follows_call(*frame)))) {
+            truncated = true;
+            break;
+        }
+        frames.push_back(frame.value_or(Frame{ModuleId{}, stack->address[i]}));
+    }
+    auto [entry, fresh] = process.stacks.try_emplace({frames, truncated});
+    if (fresh) {
+        entry->second = StackId{next_stack_++};
+        for (const auto& frame : frames) {
+            if (known_frames_.insert(frame).second) {
+                unnamed_.push_back(frame);
+            }
+        }
+        sink_(StackDefined{entry->second, process.id, truncated, frames});
+    }
+    return entry->second;
+}
+
+SiteId Collector::intern_site(std::int32_t pid, Followed& process, std::uint64_t key, const mt_site& site) {
+    if (const auto found = process.sites.find(key); found != process.sites.end()) {
+        return found->second;
+    }
+    const bool overflow = site.function == MT_SITE_OVERFLOW;
+    const StackId stack = overflow ? StackId{} : intern_stack(pid, process, site);
+    auto [entry, fresh] = process.sites_by_stack.try_emplace({stack, site.function});
+    if (fresh) {
+        entry->second = SiteId{static_cast<std::uint32_t>(sent_samples_.size())};
+        sent_samples_.emplace_back().site = entry->second;
+        const std::uint16_t function = unpack_function(site.function);
+        const std::uint16_t label = unpack_label(site.function);
+        sink_(SiteDefined{entry->second, process.id, stack, overflow || label >= allocators_.size() ? "" : allocators_[label],
+                          overflow || function >= function_table().size() ? kOverflowFunction : function_table()[function].name});
+    }
+    process.sites[key] = entry->second;
+    return entry->second;
+}
+
+Collector::Owner Collector::owner_of(mt_process_key key) const {
+    const auto slot = MT_PROCESS_SLOT(key);
+    const Owner owner = slot < owners_.size() ? owners_[slot] : Owner{};
+    return owner.process != nullptr && owner.process->key == key ? owner : Owner{};
+}
+
+void Collector::index_owners() {
+    owners_.clear();
+    for (auto& [pid, process] : followed_) {
+        const auto slot = MT_PROCESS_SLOT(process.key);
+        if (slot >= owners_.size()) {
+            owners_.resize(slot + 1);
+        }
+        owners_[slot] = {pid, &process};
+    }
+}
+
+// ---- ticks --------------------------------------------------------------------------------------------------------------------
+
+void Collector::sample_usage(std::int32_t pid, Followed& process) {
+    if (const auto usage = read_process_usage(pid)) {
+        process.usage = {process.id, usage->rss_bytes, usage->cpu_ns, process.probe_ns};
+        sink_(process.usage);
+    }
+}
+
+void Collector::sample_process(std::int32_t pid, Followed& process) {
+    auto counters = tracer_.read_counters(process.key);
+    for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
+        counters.value[i] -= std::min(counters.value[i], process.counted_before.value[i]);
+    }
+    counters.value[MT_COUNTER_late_objects] = process.late_objects;
+    process.probe_ns += tracer_.probe_ns(process.counters, counters);
+    sample_usage(pid, process);
+    for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
+        if (counters.value[i] != process.counters.value[i] || !process.counters_told) {
+            sink_(CounterSample{process.id, kCounters[i].name, counters.value[i], kCounters[i].loss});
+        }
+    }
+    process.counters = counters;
+    process.counters_told = true;
+}
+
+Status Collector::sample_sites() {
+    if (sent_samples_.empty()) {
+        sent_samples_.emplace_back(); // id 0 means none
+    }
+    samples_.assign(sent_samples_.size(), {});
+    return tracer_.read_sites([&](std::uint64_t key, const mt_site& site) {
+        const auto owner = owner_of(site.process);
+        if (site.allocs == 0 || owner.process == nullptr) {
+            return;
+        }
+        const auto id = intern_site(owner.pid, *owner.process, key, site);
+        if (id.value >= samples_.size()) {
+            samples_.resize(sent_samples_.size());
+        }
+        auto& sample = samples_[id.value];
+        sample.site = id;
+        sample.allocs += site.allocs;
+        sample.frees += site.frees;
+        sample.allocated_bytes += site.allocated_bytes;
+        sample.freed_bytes += site.freed_bytes;
+    });
+}
+
+Status Collector::sample_ages(std::uint64_t now_ns) {
+    return tracer_.read_live([&](const mt_live_key& key, const mt_live_block& block) {
+        const auto* process = owner_of(key.process).process;
+        if (process == nullptr) {
+            return;
+        }
+        const auto found = process->sites.find(block.site);
+        if (found == process->sites.end()) {
+            return; // its site was made after the sites were read
+        }
+        auto& sample = samples_[found->second.value];
+        if (sample.oldest_ns == 0 || block.born_ns < sample.oldest_ns) {
+            sample.oldest_ns = block.born_ns;
+        }
+        if (block.born_ns + options_.min_age_ns <= now_ns) {
+            sample.aged_objects += 1;
+            sample.aged_bytes += block.size;
+        }
+    });
+}
+
+Status Collector::tick(bool with_ages) {
+    ++tick_count_;
+    const std::uint64_t now_ns = monotonic_ns();
+    tracer_.update_costs(now_ns);
+    index_owners();
+    for (auto& [pid, process] : followed_) {
+        sample_process(pid, process);
+    }
+    if (auto status = sample_sites(); !status) {
+        return status;
+    }
+    if (with_ages) {
+        if (auto status = sample_ages(now_ns); !status) {
+            return status;
+        }
+    }
+    for (auto& sample : samples_) {
+        if (!sample.site) {
+            continue;
+        }
+        auto& sent = sent_samples_[sample.site.value];
+        if (!with_ages) {
+            sample.aged_objects = sent.aged_objects;
+            sample.aged_bytes = sent.aged_bytes;
+            sample.oldest_ns = sent.oldest_ns;
+        }
+        if (!same(sample, sent)) {
+            sink_(sample);
+            sent = sample;
+        }
+    }
+    sink_(TickEnded{wall_ns(), now_ns});
+    return {};
+}
+
+void Collector::resolve_symbols() {
+    for (const auto& frame : unnamed_) {
+        sink_(SymbolResolved{frame, symbolizer_.resolve(frame)});
+    }
+    unnamed_.clear();
+}
+
+} // namespace memtrace

@@ -1,0 +1,92 @@
+#include "app/commands.hpp"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+
+#include "app/message.hpp"
+#include "app/output.hpp"
+#include "proc/process.hpp"
+#include "report/render.hpp"
+#include "store/recording.hpp"
+
+namespace memtrace {
+
+namespace {
+
+TextOptions text_options(const Options& options) {
+    return {options.top, ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr, options.verbose};
+}
+
+Result<Report> load_snapshot(const std::string& path) {
+    const auto text = read_file(path);
+    if (!text) {
+        return tl::unexpected(text.error());
+    }
+    auto report = parse_json_report(*text);
+    return report ? report : tl::unexpected(report.error().in(path));
+}
+
+int check_stdout() {
+    std::cout.flush();
+    return std::cout ? kExitFine : fail_with({"cannot write to standard output", 0});
+}
+
+} // namespace
+
+int run_report(const Options& options) {
+    const auto report = load_snapshot(options.files.front());
+    const auto format = parse_report_format(options.format);
+    if (!report || !format) {
+        return fail_with(report ? format.error() : report.error());
+    }
+    render(*report, *format, text_options(options), std::cout);
+    return check_stdout();
+}
+
+int run_diff(const Options& options) {
+    const auto before = load_snapshot(options.files[0]);
+    const auto after = load_snapshot(options.files[1]);
+    if (!before || !after) {
+        return fail_with(before ? after.error() : before.error());
+    }
+    render_diff(*before, *after, text_options(options), std::cout);
+    return check_stdout();
+}
+
+int run_replay(const Options& options) {
+    auto reader = RecordingReader::open(options.files.front());
+    if (!reader) {
+        return fail_with(reader.error());
+    }
+    auto output = Output::open(options);
+    if (!output) {
+        return fail_with(output.error());
+    }
+    Model model;
+    for (;;) {
+        const auto event = reader->next();
+        if (!event) { // what came before the damage counts: its last state is shown, then the damage
+            if (const auto status = output->show(model, true); !status) {
+                say(status.error().message);
+            }
+            return fail_with(event.error());
+        }
+        if (!*event) {
+            break;
+        }
+        if (const auto* due = std::get_if<ReportDue>(&**event)) {
+            if (const auto status = output->show(model, due->last); !status) {
+                return fail_with(status.error());
+            }
+        }
+        model.apply(**event);
+    }
+    if (reader->unknown_records() != 0) {
+        say("skipped " + std::to_string(reader->unknown_records()) + " records of kinds that this version does not know");
+    }
+    return found_verdict(model, options.fail_on) ? kExitFound : kExitFine;
+}
+
+} // namespace memtrace

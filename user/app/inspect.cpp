@@ -1,0 +1,150 @@
+// memtrace probes and memtrace doctor: what would be attached, what the kernel offers.
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+
+#include "app/commands.hpp"
+#include "app/message.hpp"
+#include "kernel/features.hpp"
+#include "kernel/probe_plan.hpp"
+#include "proc/allocators.hpp"
+#include "proc/process.hpp"
+
+namespace memtrace {
+
+namespace {
+
+const char* hook_purpose(HookKind kind) {
+    switch (kind) {
+    case HookKind::library_changed:
+        return "hears of libraries that come later";
+    case HookKind::jump:
+        return "knows of calls left by a jump";
+    case HookKind::unwind:
+        return "keeps exceptions safe while a call is probed";
+    }
+    return "";
+}
+
+/// "+3   je 0x98fb8   emulated, 660 ns: the first that is emulated"
+std::string describe_place(const Placement& placement, const HitCosts& costs) {
+    char text[160];
+    std::snprintf(text, sizeof(text), "+%-3lu %-30s %s", static_cast<unsigned long>(placement.offset),
+                  placement.instruction.c_str(), hit_cost_name(placement.cost));
+    std::string out = text;
+    const double each_ns = placement.cost == HitCost::emulated ? costs.emulated_ns : costs.stepped_ns;
+    if (each_ns > 0) {
+        std::snprintf(text, sizeof(text), ", %.0f ns", each_ns);
+        out += text;
+    }
+    return out + ": " + placement.reason;
+}
+
+void print_object(const ProbeObject& object, ProbePlanner& planner, const HitCosts& costs) {
+    std::printf("  %s\n    allocator: %s\n", object.path.c_str(), object.points.empty() ? "none" : object.allocator.c_str());
+    const auto& plan = planner.plan(object);
+    for (std::size_t i = 0; i < object.points.size(); ++i) {
+        const auto& point = object.points[i];
+        const bool free = function_table()[point.function].is_free();
+        std::printf("    %-16s file offset 0x%-8lx %s\n", point.symbol.c_str(), static_cast<unsigned long>(point.file_offset),
+                    free ? "entry" : "entry and return");
+        std::printf("      %s\n", describe_place(plan.points[i], costs).c_str());
+    }
+    for (std::size_t i = 0; i < object.hooks.size(); ++i) {
+        const auto& hook = object.hooks[i];
+        std::printf("    %-16s file offset 0x%-8lx %s\n", hook.symbol.c_str(), static_cast<unsigned long>(hook.file_offset),
+                    hook_purpose(hook.kind));
+        std::printf("      %s\n", describe_place(plan.hooks[i], costs).c_str());
+    }
+}
+
+int print_probes(std::int32_t pid, const std::string& allocator, const HitCosts& costs) {
+    const auto info = read_process_info(pid);
+    if (!info) {
+        return fail_with(info.error());
+    }
+    const auto mappings = read_maps(pid);
+    if (!mappings) {
+        return fail_with(mappings.error());
+    }
+    std::set<FileIdentity> seen;
+    const auto objects = find_probe_objects(pid, *mappings, allocator, seen);
+    if (!objects) {
+        return fail_with(objects.error());
+    }
+    std::printf("process %d (%s) %s\n", pid, info->comm.c_str(), info->exe.c_str());
+    std::size_t functions = 0;
+    ProbePlanner planner(costs.long_nops);
+    for (const auto& object : *objects) {
+        print_object(object, planner, costs);
+        functions += object.points.size();
+    }
+    if (functions == 0) {
+        return fail_with({"process " + std::to_string(pid) +
+                              " has no allocation function that can be found: its program is static and "
+                              "stripped, or --allocator names another one",
+                          0});
+    }
+    std::printf("  %zu functions; nothing has been attached\n", functions);
+    if (costs.return_ns > 0) {
+        std::printf("  a return costs %.0f ns more; all measured now, in memtrace's own code, with programs that do nothing\n",
+                    costs.return_ns);
+    }
+    return kExitFine;
+}
+
+void print_check(bool ok, const char* what, const std::string& note) {
+    std::printf("%-8s %-22s %s\n", ok ? "yes" : "NO", what, note.c_str());
+}
+
+} // namespace
+
+int run_probes(const Options& options) {
+    auto pids = !options.comm.empty()     ? find_by_comm(options.comm)
+                : !options.cgroup.empty() ? find_by_cgroup(options.cgroup)
+                                          : Result<std::vector<std::int32_t>>(options.pids);
+    if (!pids) {
+        return fail_with(pids.error());
+    }
+    // Costs are for those who may measure them; where probes go can be seen without.
+    const auto costs = missing_capabilities().empty() ? detect_features().costs : HitCosts{};
+    int status = kExitFine;
+    for (const auto pid : *pids) {
+        const int one = print_probes(pid, options.allocator, costs);
+        status = one == kExitFine ? status : one;
+    }
+    return status;
+}
+
+int run_doctor() {
+    const auto missing = missing_capabilities();
+    if (!missing.empty()) {
+        return fail_with(privileges_error(missing));
+    }
+    const auto features = detect_features();
+    print_check(true, "privileges", "CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE");
+    print_check(features.btf, "kernel types (BTF)",
+                features.btf ? "/sys/kernel/btf/vmlinux" : "needed: a kernel with CONFIG_DEBUG_INFO_BTF");
+    print_check(features.ring_buffer, "ring buffer", features.ring_buffer ? "" : "needed: Linux 5.8 or newer");
+    print_check(features.task_storage, "task storage", features.task_storage ? "" : "needed: Linux 5.11 or newer");
+    print_check(features.attach_cookie, "uprobes with cookies",
+                features.attach_cookie ? "" : "needed: Linux 5.15 or newer with CONFIG_UPROBE_EVENTS");
+    print_check(features.uprobe_multi, "uprobe_multi links",
+                features.uprobe_multi
+                    ? "one call attaches all functions of a library"
+                    : features.uprobe_multi_reason + ": falls back to one perf event for each function, slower to attach");
+    print_check(features.uprobe_session, "uprobe session links",
+                features.uprobe_session ? "offered by this kernel, not used yet" : "not offered by this kernel, not used yet");
+    if (features.costs.emulated_ns > 0) {
+        std::printf(
+            "%-8s %-22s %.0f ns on an instruction that the kernel emulates, %.0f ns on one that it single-steps; %.0f ns more "
+            "for a return (measured now)\n",
+            "", "cost of a hit", features.costs.emulated_ns, features.costs.stepped_ns, features.costs.return_ns);
+    }
+    const bool ready = features.btf && features.ring_buffer && features.task_storage && features.attach_cookie;
+    std::printf("%s\n", ready ? "memtrace can trace here" : "memtrace cannot trace here");
+    return ready ? kExitFine : kExitFailed;
+}
+
+} // namespace memtrace

@@ -1,0 +1,139 @@
+#include "app/output.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "report/build.hpp"
+
+namespace memtrace {
+
+namespace {
+
+bool is_regular_or_new(const std::string& path) {
+    struct stat status{};
+    return ::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode);
+}
+
+bool colour_wanted(const Options& options) {
+    return options.out.empty() && ::isatty(STDOUT_FILENO) && std::getenv("NO_COLOR") == nullptr;
+}
+
+Status write_out(const std::string& path, const std::string& text) {
+    if (path.empty()) {
+        std::cout << text << std::flush;
+        return std::cout ? Status() : fail_errno("cannot write to standard output", errno);
+    }
+    if (is_regular_or_new(path)) {
+        return write_file_atomically(path, text);
+    }
+    std::ofstream file(path, std::ios::app);
+    file << text << std::flush;
+    return file ? Status() : fail_errno("cannot write " + path, errno);
+}
+
+/// Whether the process went on as another program whose report stands in for it. It does not where that could not be followed.
+bool has_successor(const Model& model, ProcessId id) {
+    const auto& processes = model.processes();
+    const auto pid = model.process(id)->about.pid;
+    return model.process(id)->ended == EndReason::exec &&
+           std::any_of(std::find(processes.begin(), processes.end(), id) + 1, processes.end(),
+                       [&](ProcessId later) { return model.process(later)->about.pid == pid; });
+}
+
+int verdict_rank(const std::string& name) {
+    return name == "definite" ? 3 : name == "probable" ? 2 : name == "suspect" ? 1 : 0;
+}
+
+} // namespace
+
+Result<Output> Output::open(const Options& options) {
+    Output output(options);
+    if (!options.snapshot_dir.empty()) {
+        std::vector<ReportFormat> formats;
+        for (const auto& name : options.snapshot_formats) {
+            const auto format = parse_report_format(name);
+            if (!format) {
+                return tl::unexpected(format.error());
+            }
+            formats.push_back(*format);
+        }
+        auto directory = SnapshotDirectory::open(options.snapshot_dir, formats, options.snapshot_keep);
+        if (!directory) {
+            return tl::unexpected(directory.error());
+        }
+        output.snapshots_ = std::move(*directory);
+    }
+    if (!options.out.empty()) {
+        if (auto status = check_writable(options.out); !status) {
+            return tl::unexpected(status.error());
+        }
+    }
+    return output;
+}
+
+std::vector<Report> Output::reports_to_show(const Model& model, bool last) const {
+    std::vector<Report> reports;
+    for (const auto id : model.processes()) {
+        const auto* process = model.process(id);
+        const bool news = !process->ended || process->last_mono_ns > process->report_mono_ns;
+        if (news || (last && !has_successor(model, id))) {
+            reports.push_back(build_report(model, id));
+        }
+    }
+    return reports;
+}
+
+Status Output::show(const Model& model, bool last) {
+    const bool json = options_.output == "json";
+    if (json && !last && options_.out.empty() && !options_.interval_given) {
+        return {};
+    }
+    std::ostringstream text;
+    for (const auto& report : reports_to_show(model, last)) {
+        if (json) {
+            render_json(report, text);
+        } else {
+            render_text(report, {options_.top, colour_wanted(options_), options_.verbose}, text);
+        }
+    }
+    return write_out(options_.out, text.str());
+}
+
+Status Output::write_snapshots(const Model& model) {
+    for (const auto id : snapshots_ ? model.processes() : std::vector<ProcessId>()) {
+        const bool over = model.process(id)->ended.has_value();
+        if (over && last_snapshots_.contains(id)) {
+            continue;
+        }
+        if (auto status = snapshots_->write(build_report(model, id)); !status) {
+            return status;
+        }
+        if (over) {
+            last_snapshots_.insert(id);
+        }
+    }
+    return {};
+}
+
+bool found_verdict(const Model& model, const std::string& fail_on) {
+    if (fail_on.empty()) {
+        return false;
+    }
+    for (const auto& report : build_reports(model)) {
+        for (const auto& site : report.sites) {
+            if (verdict_rank(site.verdict) >= verdict_rank(fail_on)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+} // namespace memtrace

@@ -1,0 +1,385 @@
+#include "app/session.hpp"
+
+#include <poll.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
+#include "app/collector.hpp"
+#include "app/launcher.hpp"
+#include "app/message.hpp"
+#include "app/output.hpp"
+#include "app/signals.hpp"
+#include "base/clock.hpp"
+#include "proc/process.hpp"
+#include "store/recording.hpp"
+
+namespace memtrace {
+
+namespace {
+
+constexpr std::uint64_t kNever = ~0ull;
+constexpr std::uint64_t kShortestTick = 200'000'000;
+constexpr std::uint64_t kLongestTick = 10'000'000'000;
+constexpr std::uint64_t kTicksPerReport = 10; ///< growth is judged on ticks, which are finer than reports
+
+/// Files stay open for every module of every process until it is named.
+void raise_file_limit() {
+    rlimit limit{};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/// A moment that comes again and again; late ones are not made up for.
+class Periodic {
+public:
+    Periodic(std::uint64_t first_ns, std::uint64_t period_ns) : next_(first_ns), period_(period_ns) {}
+    [[nodiscard]] std::uint64_t next() const { return next_; }
+    bool due(std::uint64_t now) {
+        if (now < next_) {
+            return false;
+        }
+        next_ = std::max(next_ + period_, now + period_ / 2);
+        return true;
+    }
+
+private:
+    std::uint64_t next_;
+    std::uint64_t period_;
+};
+
+class Session {
+public:
+    explicit Session(const Options& options) : options_(options) {}
+    Status run();
+    [[nodiscard]] bool found() const { return found_verdict(model_, options_.fail_on); }
+
+private:
+    Status prepare();
+    Result<std::vector<std::int32_t>> find_targets() const;
+    Status load(const KernelFeatures& features);
+    Status follow_targets(const std::vector<std::int32_t>& pids);
+    Status launch();
+    void started(std::uint64_t begin_ns);
+    Status loop();
+    Status wait(std::uint64_t until_ns);
+    Status end_processes();
+    Status report(bool last);
+    Status finish();
+    void on_event(const Event& event);
+    void note(const std::string& text) const {
+        if (!options_.quiet) {
+            say(text);
+        }
+    }
+
+    Options options_;
+    Model model_;
+    std::optional<Output> output_;
+    std::optional<RecordingWriter> recording_;
+    std::optional<Error> recording_error_;
+    std::optional<StopSignals> signals_;
+    std::optional<HeapTracer> tracer_;
+    std::optional<Collector> collector_;
+    std::optional<Launcher> launcher_;
+    std::vector<std::int32_t> ended_;
+    bool stop_ = false;
+    bool snapshot_failed_ = false;
+};
+
+/// One road for all events: into the recording, and into the model.
+void Session::on_event(const Event& event) {
+    if (recording_ && !recording_error_) {
+        if (auto status = recording_->write(event); !status) {
+            recording_error_ = status.error();
+            say(status.error().in("the recording stops here").message);
+        }
+    }
+    model_.apply(event);
+}
+
+Result<std::vector<std::int32_t>> Session::find_targets() const {
+    if (!options_.comm.empty()) {
+        return find_by_comm(options_.comm);
+    }
+    if (!options_.cgroup.empty()) {
+        return find_by_cgroup(options_.cgroup);
+    }
+    return options_.pids;
+}
+
+Status Session::prepare() {
+    raise_file_limit();
+    // Names are looked up on this machine only: a look-up over the network could hold the report up.
+    ::unsetenv("DEBUGINFOD_URLS");
+    auto output = Output::open(options_);
+    if (!output) {
+        return tl::unexpected(output.error());
+    }
+    output_ = std::move(*output);
+    if (!options_.record.empty()) {
+        auto recording = RecordingWriter::create(options_.record);
+        if (!recording) {
+            return tl::unexpected(recording.error());
+        }
+        recording_ = std::move(*recording);
+    }
+    return {};
+}
+
+Status Session::load(const KernelFeatures& features) {
+    if (!features.btf) {
+        return fail("this kernel does not describe its types (no /sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF; see "
+                    "memtrace doctor");
+    }
+    AttachMethod method = features.uprobe_multi ? AttachMethod::uprobe_multi : AttachMethod::perf_event;
+    if (options_.attach == "perf_event") {
+        method = AttachMethod::perf_event;
+    } else if (options_.attach == "uprobe_multi" && !features.uprobe_multi) {
+        return fail("uprobe_multi does not work here: " + features.uprobe_multi_reason);
+    }
+    TracerLimits limits;
+    limits.max_live = options_.max_live;
+    limits.max_frames = options_.max_frames;
+    auto tracer = HeapTracer::load(limits, method, features.costs);
+    if (!tracer) {
+        return tl::unexpected(tracer.error());
+    }
+    tracer_ = std::move(*tracer);
+    collector_.emplace(*tracer_, CollectorOptions{options_.allocator, options_.min_age_ns, options_.follow},
+                       [this](const Event& event) { on_event(event); });
+    on_event(RunStarted{MEMTRACE_VERSION, wall_ns(), monotonic_ns(), options_.min_age_ns, options_.max_live,
+                        tracer_->kernel_bytes(), features.costs.emulated_ns});
+    return {};
+}
+
+/// With several processes, those that end or cannot be traced are left out with a word; one at least must remain.
+Status Session::follow_targets(const std::vector<std::int32_t>& pids) {
+    std::optional<Error> last_error;
+    std::size_t followed = 0;
+    for (const auto pid : pids) {
+        if (auto status = collector_->follow(pid, Collector::Stage::running); !status) {
+            if (pids.size() > 1) {
+                say(status.error().message);
+            }
+            last_error = status.error();
+            continue;
+        }
+        ++followed;
+    }
+    if (followed == 0) {
+        return pids.size() > 1 ? fail("none of the processes can be traced") : tl::unexpected(*last_error);
+    }
+    for (const auto pid : pids) {
+        collector_->activate(pid);
+    }
+    return {};
+}
+
+Status Session::launch() {
+    auto launcher = Launcher::start(options_.launch);
+    if (!launcher) {
+        return tl::unexpected(launcher.error());
+    }
+    launcher_ = *launcher;
+    if (auto status = collector_->follow(launcher_->pid(), Collector::Stage::held); !status) {
+        return status;
+    }
+    collector_->activate(launcher_->pid());
+    return launcher_->run_through_linker([this] { collector_->rescan(launcher_->pid(), true); });
+}
+
+void Session::started(std::uint64_t begin_ns) {
+    char took[32];
+    std::snprintf(took, sizeof(took), "%.0f ms", static_cast<double>(monotonic_ns() - begin_ns) / 1e6);
+    for (const auto id : model_.processes()) {
+        const auto& about = model_.process(id)->about;
+        const auto what = collector_->describe(about.pid);
+        note("attached to process " + std::to_string(about.pid) + " (" + about.comm + ") in " + took + ": " +
+             (what.empty() ? "no allocator found yet" : what));
+    }
+    const auto count = collector_->watched().size();
+    note("following " + std::to_string(count) + (count == 1 ? " process; " : " processes; ") + "Ctrl-C for the last report");
+}
+
+Status Session::report(bool last) {
+    collector_->resolve_symbols();
+    auto status = output_->show(model_, last);
+    on_event(ReportDue{last});
+    if (recording_ && !recording_error_) {
+        if (auto flushed = recording_->flush(); !flushed) {
+            recording_error_ = flushed.error();
+            say(flushed.error().in("the recording stops here").message);
+        }
+    }
+    return status;
+}
+
+/// Waits until `until_ns` at the latest, for whatever comes first.
+Status Session::wait(std::uint64_t until_ns) {
+    const auto watched = collector_->watched();
+    std::vector<pollfd> fds{{signals_->fd(), POLLIN, 0}, {tracer_->events_fd(), POLLIN, 0}};
+    for (const auto& [pid, fd] : watched) {
+        fds.push_back({fd, POLLIN, 0});
+    }
+    const std::uint64_t now = monotonic_ns();
+    const auto left = until_ns > now ? (until_ns - now + 999'999) / 1'000'000 : 0;
+    if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<std::uint64_t>(left, 1 << 30))) < 0 && errno != EINTR) {
+        return fail_errno("cannot wait for events", errno);
+    }
+    if (fds[0].revents != 0) {
+        signals_->disarm();
+        stop_ = true;
+    }
+    if (fds[1].revents != 0) {
+        collector_->handle_kernel_events();
+    }
+    for (std::size_t i = 0; i < watched.size(); ++i) {
+        if (fds[i + 2].revents != 0) {
+            ended_.push_back(watched[i].first);
+        }
+    }
+    return {};
+}
+
+/// Processes that have ended: their last figures, then nothing of them stays.
+Status Session::end_processes() {
+    if (ended_.empty()) {
+        return {};
+    }
+    collector_->handle_kernel_events();
+    if (auto status = collector_->tick(true); !status) {
+        return status;
+    }
+    for (const auto pid : ended_) {
+        note("process " + std::to_string(pid) + " has ended");
+        collector_->end(pid, EndReason::exited);
+        if (launcher_ && launcher_->pid() == pid) {
+            launcher_->reap();
+        }
+    }
+    ended_.clear();
+    return {};
+}
+
+Status Session::loop() {
+    const std::uint64_t begin = monotonic_ns();
+    const std::uint64_t tick_ns = std::clamp(options_.interval_ns / kTicksPerReport, kShortestTick, kLongestTick);
+    const std::uint64_t end = options_.duration_ns ? begin + *options_.duration_ns : kNever;
+    Periodic ticks(begin + tick_ns, tick_ns);
+    Periodic reports(begin + options_.interval_ns, options_.interval_ns);
+    Periodic snapshots(output_->has_snapshots() ? begin + options_.snapshot_interval_ns : kNever, options_.snapshot_interval_ns);
+    while (!stop_ && !collector_->watched().empty()) {
+        if (auto status = wait(std::min({ticks.next(), reports.next(), snapshots.next(), end})); !status) {
+            return status;
+        }
+        if (auto status = end_processes(); !status) {
+            return status;
+        }
+        const std::uint64_t now = monotonic_ns();
+        if (stop_ || now >= end) {
+            break;
+        }
+        const bool report_due = reports.due(now);
+        const bool snapshot_due = snapshots.due(now);
+        if (ticks.due(now) || report_due || snapshot_due) {
+            if (auto status = collector_->tick(report_due || snapshot_due); !status) {
+                return status;
+            }
+        }
+        if (snapshot_due) {
+            collector_->resolve_symbols();
+            if (auto status = output_->write_snapshots(model_); !status) {
+                say(status.error().message + "; earlier snapshots are untouched, the next one is tried in time");
+                snapshot_failed_ = true;
+            }
+        }
+        if (report_due) {
+            if (auto status = report(false); !status) {
+                return status;
+            }
+        }
+    }
+    return {};
+}
+
+/// The last figures, at one moment for all processes; then the last report. Probes go when the session does, after that.
+Status Session::finish() {
+    collector_->deactivate_all();
+    if (auto status = collector_->tick(true); !status) {
+        return status;
+    }
+    collector_->mark_detached();
+    collector_->resolve_symbols();
+    auto snapshot_status = output_->write_snapshots(model_);
+    auto report_status = report(true);
+    if (recording_ && !recording_error_) {
+        if (auto status = recording_->close(); !status) {
+            recording_error_ = status.error();
+        }
+    }
+    if (!snapshot_status) {
+        return snapshot_status;
+    }
+    if (!report_status) {
+        return report_status;
+    }
+    if (recording_error_) {
+        return tl::unexpected(recording_error_->in("the recording is incomplete"));
+    }
+    return snapshot_failed_ ? fail("some snapshots could not be written: see above") : Status();
+}
+
+Status Session::run() {
+    const std::uint64_t begin = monotonic_ns();
+    if (const auto missing = missing_capabilities(); !missing.empty()) {
+        return tl::unexpected(privileges_error(missing));
+    }
+    const auto pids = find_targets();
+    if (!pids) {
+        return tl::unexpected(pids.error());
+    }
+    for (const auto pid : *pids) { // a typing error should be told at once, and cost nobody an earlier recording
+        if (const auto info = read_process_info(pid); !info && pids->size() == 1) {
+            return tl::unexpected(info.error());
+        }
+    }
+    if (auto status = prepare(); !status) {
+        return status;
+    }
+    auto signals = StopSignals::open();
+    if (!signals) {
+        return tl::unexpected(signals.error());
+    }
+    signals_ = std::move(*signals);
+    if (auto status = load(detect_features()); !status) {
+        return status;
+    }
+    auto status = options_.launch.empty() ? follow_targets(*pids) : launch();
+    if (!status) {
+        return status;
+    }
+    started(begin);
+    if (status = loop(); !status) {
+        return status;
+    }
+    return finish();
+}
+
+} // namespace
+
+int run_session(const Options& options) {
+    Session session(options);
+    if (auto status = session.run(); !status) {
+        return fail_with(status.error());
+    }
+    return session.found() ? kExitFound : kExitFine;
+}
+
+} // namespace memtrace

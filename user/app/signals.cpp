@@ -1,0 +1,43 @@
+#include "app/signals.hpp"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace memtrace {
+
+namespace {
+
+sigset_t stop_set() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    return set;
+}
+
+} // namespace
+
+Result<StopSignals> StopSignals::open() {
+    const auto set = stop_set();
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) {
+        return fail_errno("cannot block signals", errno);
+    }
+    UniqueFd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd) {
+        return fail_errno("cannot wait for signals", errno);
+    }
+    return StopSignals(std::move(fd));
+}
+
+void StopSignals::disarm() {
+    signalfd_siginfo info;
+    (void)!::read(fd_.get(), &info, sizeof(info));
+    const auto set = stop_set();
+    sigprocmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+} // namespace memtrace

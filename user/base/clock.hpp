@@ -1,0 +1,17 @@
+// Clocks. Monotonic times are nanoseconds of CLOCK_MONOTONIC (what BPF's ktime gives), wall times nanoseconds since 1970 UTC.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace memtrace {
+
+constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
+
+std::uint64_t monotonic_ns();
+std::uint64_t wall_ns();
+
+/// RFC 3339 in UTC with milliseconds: "2026-01-02T03:04:05.678Z".
+std::string rfc3339(std::uint64_t wall_ns);
+
+} // namespace memtrace

@@ -1,0 +1,229 @@
+#include "config/options.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cmath>
+#include <cstdlib>
+
+namespace memtrace {
+
+namespace {
+
+constexpr double kLongestSeconds = 1e9; // some 30 years
+
+struct Unit {
+    const char* name;
+    double seconds;
+};
+constexpr Unit kUnits[] = {{"", 1}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"min", 60}, {"h", 3600}, {"d", 86400}};
+
+/// Turns a text into a duration while CLI11 validates, so that its error names the option.
+CLI::Validator duration_validator() {
+    return CLI::Validator(
+        [](std::string& text) {
+            const auto parsed = parse_duration(text);
+            return parsed ? std::string() : parsed.error().message;
+        },
+        "DURATION");
+}
+
+/// A number as people write it. CLI11 would take an empty text for 0 and a leading zero for octal.
+CLI::Validator number_validator() {
+    return CLI::Validator(
+        [](std::string& text) {
+            const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+            return digits && (text.size() == 1 || text[0] != '0') ? std::string() : "\"" + text + "\" is no whole number";
+        },
+        "");
+}
+
+/// Texts of options that need a second look after parsing.
+struct RawTexts {
+    std::string duration;
+    std::string interval = "5s";
+    std::string min_age = "0s";
+    std::string snapshot_interval = "60s";
+    std::string sample = "auto";
+};
+
+void add_target_options(CLI::App& app, Options& options) {
+    app.add_option("--pid", options.pids, "process to trace; may be given more than once")
+        ->type_name("PID")
+        ->check(number_validator())
+        ->check(CLI::Range(1, 1 << 22))
+        ->expected(1)
+        ->take_all();
+    app.add_option("--comm", options.comm, "all processes of that name")->type_name("NAME");
+    app.add_option("--cgroup", options.cgroup, "all processes in that cgroup directory and below")->type_name("PATH");
+    app.add_flag("--follow", options.follow, "children of the traced processes too");
+}
+
+void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
+    add_target_options(app, options);
+    app.add_option("--duration", raw.duration, "stop after that time (default: when the process ends, or on Ctrl-C)")
+        ->check(duration_validator());
+    app.add_option("--interval", raw.interval, "time between reports (5s)")->check(duration_validator());
+    app.add_option("--top", options.top, "call sites shown in the text report (10)")->type_name("N")->check(number_validator());
+    app.add_option("--min-age", raw.min_age, "count only blocks that are older (0s)")->check(duration_validator());
+    app.add_option("--sample", raw.sample, "auto or exact; both follow every allocation for now")
+        ->check(CLI::IsMember({"auto", "exact"}));
+    app.add_option("--allocator", options.allocator,
+                   "auto, libc, jemalloc, tcmalloc, mimalloc, program, or a library's file name")
+        ->type_name("NAME");
+    app.add_option("--max-live", options.max_live,
+                   "live blocks that can be followed at once (1000000); each takes about 110 bytes")
+        ->type_name("N")
+        ->check(number_validator())
+        ->check(CLI::Range(1u, 1u << 30));
+    app.add_option("--max-frames", options.max_frames, "frames kept of a stack (64)")
+        ->type_name("N")
+        ->check(number_validator())
+        ->check(CLI::Range(1, 127));
+    app.add_option("--attach", options.attach, "how probes are placed: auto, uprobe_multi or perf_event")
+        ->check(CLI::IsMember({"auto", "uprobe_multi", "perf_event"}));
+    app.add_option("--output", options.output,
+                   "text or json (text). json on standard output: the last report; with --interval, each")
+        ->check(CLI::IsMember({"text", "json"}));
+    app.add_option("--out", options.out, "file that always holds the newest report, whole (default: standard output)")
+        ->type_name("FILE");
+    app.add_option("--snapshot-dir", options.snapshot_dir, "directory for snapshots")->type_name("DIR");
+    app.add_option("--snapshot-interval", raw.snapshot_interval, "time between snapshots (60s); one more at the end")
+        ->check(duration_validator());
+    app.add_option("--snapshot-format", options.snapshot_formats, "any of json, pprof, folded, text, with commas (json)")
+        ->delimiter(',')
+        ->check(CLI::IsMember({"json", "pprof", "folded", "text"}));
+    app.add_option("--snapshot-keep", options.snapshot_keep, "snapshots kept of each process (0: all)")
+        ->type_name("N")
+        ->check(number_validator());
+    app.add_option("--record", options.record, "write what was seen to a file for memtrace replay")->type_name("FILE");
+    app.add_option("--fail-on", options.fail_on, "leave with status 3 where a site's verdict is that or worse")
+        ->check(CLI::IsMember({"definite", "probable", "suspect"}));
+    app.add_flag("--quiet", options.quiet, "no messages on standard error but errors");
+    app.add_flag("--verbose", options.verbose, "more detail: every counter, every probe");
+}
+
+void add_subcommands(CLI::App& app, Options& options) {
+    auto* report = app.add_subcommand("report", "show a snapshot");
+    report->add_option("SNAPSHOT", options.files, "a JSON snapshot")->required()->expected(1);
+    report->add_option("--format", options.format, "text, json, pprof or folded")
+        ->check(CLI::IsMember({"text", "json", "pprof", "folded"}));
+    report->add_option("--top", options.top, "call sites shown (10)")->check(number_validator());
+    report->add_flag("--verbose", options.verbose, "more detail");
+    report->callback([&options] { options.command = Command::report; });
+
+    auto* diff = app.add_subcommand("diff", "what grew, what is new, what went between two snapshots");
+    diff->add_option("SNAPSHOTS", options.files, "the older and the newer JSON snapshot")->required()->expected(2);
+    diff->add_option("--top", options.top, "call sites shown of each kind (10)")->check(number_validator());
+    diff->callback([&options] { options.command = Command::diff; });
+
+    auto* probes = app.add_subcommand("probes", "what would be attached, and where; attaches nothing");
+    add_target_options(*probes, options);
+    probes->add_option("--allocator", options.allocator, "as for tracing")->type_name("NAME");
+    probes->callback([&options] { options.command = Command::probes; });
+
+    app.add_subcommand("doctor", "what this kernel offers, what is missing, what that costs")->callback([&options] {
+        options.command = Command::doctor;
+    });
+
+    auto* replay = app.add_subcommand("replay", "the reports of a recorded run, without root");
+    replay->add_option("RECORDING", options.files, "written by --record")->required()->expected(1);
+    replay->add_option("--output", options.output, "text or json: json gives the last report")
+        ->check(CLI::IsMember({"text", "json"}));
+    replay->add_option("--top", options.top, "call sites shown (10)")->check(number_validator());
+    replay->add_option("--fail-on", options.fail_on, "as for tracing")->check(CLI::IsMember({"definite", "probable", "suspect"}));
+    replay->add_flag("--verbose", options.verbose, "more detail");
+    replay->callback([&options] { options.command = Command::replay; });
+}
+
+/// The rules that span options. Empty: all is well.
+std::string complaint(const Options& options) {
+    const int targets = !options.pids.empty() + !options.comm.empty() + !options.cgroup.empty() + !options.launch.empty();
+    if (options.command != Command::trace && options.command != Command::probes) {
+        return targets == 0 ? "" : "only tracing and probes look at processes: leave out --pid, --comm, --cgroup and -- COMMAND";
+    }
+    if (targets == 0) {
+        return "nothing to trace: give --pid PID, --comm NAME, --cgroup PATH or -- COMMAND";
+    }
+    if (targets > 1) {
+        return "give one of --pid, --comm, --cgroup and -- COMMAND, not several";
+    }
+    if (options.command == Command::probes && !options.launch.empty()) {
+        return "probes looks at running processes: give --pid, --comm or --cgroup";
+    }
+    if (options.interval_ns < 100'000'000 || options.snapshot_interval_ns < 100'000'000) {
+        return "an interval is at least 100ms";
+    }
+    return "";
+}
+
+ParsedCommandLine usage_error(const std::string& text) {
+    return {std::nullopt, "memtrace: " + text.substr(0, text.find('\n')) + "; see memtrace --help\n", kExitUsage};
+}
+
+void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
+    if (!raw.duration.empty()) {
+        options.duration_ns = *parse_duration(raw.duration);
+    }
+    options.interval_ns = *parse_duration(raw.interval);
+    options.interval_given = app.count("--interval") != 0;
+    options.min_age_ns = *parse_duration(raw.min_age);
+    options.snapshot_interval_ns = *parse_duration(raw.snapshot_interval);
+}
+
+} // namespace
+
+Result<std::uint64_t> parse_duration(const std::string& text) {
+    char* end = nullptr;
+    const double number = std::strtod(text.c_str(), &end);
+    const std::string unit = end;
+    for (const auto& known : kUnits) {
+        const double seconds = number * known.seconds;
+        if (end != text.c_str() && unit == known.name && std::isfinite(seconds) && seconds >= 0 && seconds <= kLongestSeconds) {
+            return static_cast<std::uint64_t>(seconds * 1e9);
+        }
+    }
+    return fail("\"" + text + "\" is no duration: write 500ms, 5s, 10m, 2h or 1d");
+}
+
+ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
+    Options options;
+    RawTexts raw;
+    CLI::App app("Finds memory leaks in running programs: says which call sites leak, how fast, and what the tracing costs.\n\n"
+                 "  memtrace --pid PID [--pid PID ...] | --comm NAME | --cgroup PATH | -- COMMAND [ARG ...]  [OPTIONS]\n"
+                 "  memtrace report SNAPSHOT | diff OLD NEW | probes --pid PID | doctor | replay RECORDING\n",
+                 "memtrace");
+    app.footer("Exit status: 0 fine; 1 failed; 2 bad usage; 3 --fail-on found something.\n"
+               "Ctrl-C prints the last report and detaches; a second one leaves at once. Tracing needs root.");
+    app.set_version_flag("--version", std::string("memtrace " MEMTRACE_VERSION));
+    app.require_subcommand(0, 1);
+    add_trace_options(app, options, raw);
+    add_subcommands(app, options);
+
+    int count = argc;
+    for (int i = 1; i < argc; ++i) {
+        if (std::string_view(argv[i]) == "--") {
+            count = i;
+            options.launch.assign(argv + i + 1, argv + argc);
+            break;
+        }
+    }
+    try {
+        app.parse(count, argv);
+    } catch (const CLI::CallForHelp&) {
+        return {std::nullopt, app.help(), kExitFine}; // the subcommand's, where one was given
+    } catch (const CLI::CallForVersion&) {
+        return {std::nullopt, "memtrace " MEMTRACE_VERSION "\n", kExitFine};
+    } catch (const CLI::ParseError& error) {
+        return usage_error(error.what());
+    }
+    if (count < argc && options.launch.empty()) {
+        return usage_error("-- needs a command after it");
+    }
+    finish(app, raw, options);
+    if (const auto text = complaint(options); !text.empty()) {
+        return usage_error(text);
+    }
+    return {options, "", kExitFine};
+}
+
+} // namespace memtrace

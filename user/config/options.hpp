@@ -1,0 +1,69 @@
+// What the user asked for: one plain struct, filled from the command line. See architecture.md's command line, which is fixed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace memtrace {
+
+enum class Command : std::uint8_t { trace, report, diff, probes, doctor, replay };
+
+/// Exit statuses.
+constexpr int kExitFine = 0;
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitFound = 3;
+
+struct Options {
+    Command command = Command::trace;
+
+    // What to trace: exactly one of these.
+    std::vector<std::int32_t> pids;
+    std::string comm;
+    std::string cgroup;
+    std::vector<std::string> launch; ///< program and arguments
+
+    bool follow = false;
+    std::optional<std::uint64_t> duration_ns; ///< none = until stopped
+    std::uint64_t interval_ns = 5'000'000'000;
+    bool interval_given = false;
+    unsigned top = 10;
+    std::uint64_t min_age_ns = 0;
+    std::string allocator = "auto";
+    std::uint32_t max_live = 1'000'000;
+    unsigned max_frames = 64;
+    std::string attach = "auto"; ///< auto | uprobe_multi | perf_event
+
+    std::string output = "text"; ///< text | json
+    std::string out;             ///< file that always holds the newest report; empty = stdout
+    std::string snapshot_dir;
+    std::uint64_t snapshot_interval_ns = 60'000'000'000;
+    std::vector<std::string> snapshot_formats{"json"};
+    unsigned snapshot_keep = 0;
+    std::string record;
+    std::string fail_on; ///< empty | suspect | probable | definite
+    bool quiet = false;
+    bool verbose = false;
+
+    // report, diff, replay
+    std::vector<std::string> files;
+    std::string format = "text";
+};
+
+/// What came of parsing: options to run with, or text to print (help, version) and the status to leave with.
+struct ParsedCommandLine {
+    std::optional<Options> options;
+    std::string text;
+    int exit_status = kExitFine;
+};
+
+ParsedCommandLine parse_command_line(int argc, const char* const* argv);
+
+/// "250ms", "5s", "10m", "2h", "1d"; a bare number is seconds. Nanoseconds.
+Result<std::uint64_t> parse_duration(const std::string& text);
+
+} // namespace memtrace

@@ -1,0 +1,48 @@
+// What this kernel and this user may do, found by trying. Nothing here looks at a version number.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "kernel/placement.hpp"
+
+namespace memtrace {
+
+/// The capabilities that tracing needs, and that this process lacks: "CAP_BPF", ... Empty: all there.
+std::vector<std::string> missing_capabilities();
+
+/// How probes reach user space functions.
+enum class AttachMethod : std::uint8_t {
+    uprobe_multi, ///< one link for many functions (BPF_TRACE_UPROBE_MULTI)
+    perf_event    ///< one perf event for each function
+};
+const char* attach_method_name(AttachMethod method);
+
+/// What one probe hit costs: user space calls, the kernel traps, an empty program runs.
+struct HitCosts {
+    double emulated_ns = 0; ///< an entry probe on an instruction that the kernel emulates; 0 = not measured
+    double stepped_ns = 0;  ///< on one that it single-steps
+    double return_ns = 0;   ///< what a return probe costs beside the entry probe: setting it up, and its own trap
+    LongNops long_nops = LongNops::stepped;
+};
+
+struct KernelFeatures {
+    bool btf = false;
+    bool ring_buffer = false;
+    bool task_storage = false;
+    bool attach_cookie = false;
+    bool uprobe_multi = false;       ///< links can be made and see every thread of the process they are for
+    bool uprobe_session = false;     ///< an entry program can decline the return probe
+    std::string uprobe_multi_reason; ///< why not, where not
+    HitCosts costs;                  ///< measured here and now
+};
+
+/// Tries each of them, in this process. Takes some 20 milliseconds. Needs the capabilities.
+KernelFeatures detect_features();
+
+/// The one line for somebody who lacks `missing`.
+Error privileges_error(const std::vector<std::string>& missing);
+
+} // namespace memtrace

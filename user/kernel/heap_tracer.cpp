@@ -1,0 +1,360 @@
+#include "kernel/heap_tracer.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdarg>
+#include <fstream>
+#include <sstream>
+
+#include "base/clock.hpp"
+#include "base/fd.hpp"
+#include "bpf/memtrace.skel.h"
+#include "bpf/signature.h"
+#include "kernel/libbpf_log.hpp"
+#include "kernel/map_reader.hpp"
+#include "kernel/probe_plan.hpp"
+#include "kernel/program_timer.hpp"
+#include "kernel/uprobe_link.hpp"
+
+namespace memtrace {
+
+namespace {
+
+/// Probes attached to one process. Entries in the order of attaching.
+struct AttachedProcess {
+    bool used = false;
+    std::int32_t pid = 0;
+    std::vector<UniqueFd> links;
+    std::size_t probes = 0;
+};
+
+/// The programs whose time counts, in the order in which the timer has them.
+enum TimedProgram : std::size_t { kTimedEnter, kTimedReturn, kTimedFree };
+
+/// The probes of one object that run the same program.
+struct ProgramTargets {
+    int program_fd;
+    UprobeTarget target;
+};
+
+} // namespace
+
+struct HeapTracer::Impl {
+    memtrace_bpf* skeleton = nullptr;
+    ring_buffer* ring = nullptr;
+    std::function<void(const mt_event&)> on_event;
+    TracerLimits limits;
+    AttachMethod method = AttachMethod::uprobe_multi;
+    std::vector<AttachedProcess> processes; ///< by slot
+    HitCosts costs;
+    ProbePlanner planner{LongNops::stepped};
+    ProgramTimer timer;
+
+    Impl() = default;
+    Impl(const Impl&) = delete;
+    Impl& operator=(const Impl&) = delete;
+    ~Impl() {
+        processes.clear();
+        ring_buffer__free(ring);
+        memtrace_bpf__destroy(skeleton);
+    }
+
+    [[nodiscard]] int fd(const bpf_map* map) const { return bpf_map__fd(map); }
+
+    [[nodiscard]] mt_process read_slot(std::uint32_t slot) const {
+        mt_process process{};
+        bpf_map_lookup_elem(fd(skeleton->maps.processes), &slot, &process);
+        return process;
+    }
+    void write_slot(std::uint32_t slot, const mt_process& process) {
+        bpf_map_update_elem(fd(skeleton->maps.processes), &slot, &process, BPF_ANY);
+    }
+    void set_active(mt_process_key key, bool active) {
+        auto process = read_slot(MT_PROCESS_SLOT(key));
+        process.active = active;
+        write_slot(MT_PROCESS_SLOT(key), process);
+    }
+
+    void make_overflow_site(mt_process_key key) {
+        const std::uint64_t site_key = MT_OVERFLOW_SITE_KEY(key);
+        mt_site overflow{};
+        overflow.process = key;
+        overflow.function = MT_SITE_OVERFLOW;
+        bpf_map_update_elem(fd(skeleton->maps.sites), &site_key, &overflow, BPF_ANY);
+    }
+
+    void configure() {
+        bpf_map__set_max_entries(skeleton->maps.live, limits.max_live);
+        bpf_map__set_max_entries(skeleton->maps.sites, limits.max_sites);
+        bpf_map__set_max_entries(skeleton->maps.stacks, limits.max_stacks);
+        bpf_map__set_max_entries(skeleton->maps.processes, limits.max_processes);
+        bpf_map__set_max_entries(skeleton->maps.slots, limits.max_processes);
+        bpf_map__set_max_entries(skeleton->maps.counters, limits.max_processes);
+        skeleton->rodata->max_frames = limits.max_frames;
+        if (method != AttachMethod::uprobe_multi) {
+            return;
+        }
+        for (auto* program : {skeleton->progs.alloc_enter, skeleton->progs.alloc_return, skeleton->progs.free_enter,
+                              skeleton->progs.unwind_enter, skeleton->progs.jump_enter, skeleton->progs.library_changed}) {
+            bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kAttachTypeUprobeMulti));
+        }
+    }
+
+    Status load() {
+        skeleton = memtrace_bpf__open();
+        if (skeleton == nullptr) {
+            return fail_errno("cannot open the kernel half", errno);
+        }
+        configure();
+        if (const int error = memtrace_bpf__load(skeleton); error != 0) {
+            return fail_errno("the kernel refused the tracing programs (" + libbpf_log_tail() + ")", -error);
+        }
+        skeleton->links.process_exec = bpf_program__attach(skeleton->progs.process_exec);
+        skeleton->links.process_fork = bpf_program__attach(skeleton->progs.process_fork);
+        if (skeleton->links.process_exec == nullptr || skeleton->links.process_fork == nullptr) {
+            return fail_errno("cannot follow process events", errno);
+        }
+        const auto on_record = [](void* context, void* data, std::size_t size) -> int {
+            const auto* event = static_cast<const mt_event*>(data);
+            if (size < sizeof(mt_event) || (event->kind == MT_EVENT_UNWIND && size < sizeof(mt_unwind_event))) {
+                return 0;
+            }
+            static_cast<Impl*>(context)->on_event(*event);
+            return 0;
+        };
+        ring = ring_buffer__new(fd(skeleton->maps.events), on_record, this, nullptr);
+        if (ring == nullptr) {
+            return fail_errno("cannot read process events", errno);
+        }
+        processes.resize(limits.max_processes);
+        planner = ProbePlanner(costs.long_nops);
+        timer = ProgramTimer({bpf_program__fd(skeleton->progs.alloc_enter), bpf_program__fd(skeleton->progs.alloc_return),
+                              bpf_program__fd(skeleton->progs.free_enter)});
+        return {};
+    }
+
+    /// The programs for one object, in the order in which they must be attached: see HeapTracer::attach.
+    [[nodiscard]] std::vector<ProgramTargets> plan(mt_process_key key, std::int32_t pid, const ProbeObject& object) {
+        const UprobeTarget empty{pid, object.open_path, {}, {}, false};
+        ProgramTargets unwinds{bpf_program__fd(skeleton->progs.unwind_enter), empty};
+        ProgramTargets frees{bpf_program__fd(skeleton->progs.free_enter), empty};
+        ProgramTargets returns{bpf_program__fd(skeleton->progs.alloc_return), empty};
+        ProgramTargets entries{bpf_program__fd(skeleton->progs.alloc_enter), empty};
+        ProgramTargets jumps{bpf_program__fd(skeleton->progs.jump_enter), empty};
+        ProgramTargets libraries{bpf_program__fd(skeleton->progs.library_changed), empty};
+        returns.target.is_return = true;
+        const auto add = [key](ProgramTargets& to, std::uint64_t entry, const Placement& placement,
+                               const FunctionSignature& signature, std::uint16_t function) {
+            const auto s = relocated(signature, placement);
+            const auto slot = static_cast<std::uint16_t>(MT_PROCESS_SLOT(key));
+            to.target.offsets.push_back(entry + placement.offset);
+            to.target.cookies.push_back(mt_signature_pack({s.size, s.count, s.ptr, s.out, function, slot}) |
+                                        (placement.cost == HitCost::stepped ? MT_COOKIE_STEPPED : 0));
+        };
+        const auto& placements = planner.plan(object);
+        for (std::size_t i = 0; i < object.hooks.size(); ++i) {
+            const auto& hook = object.hooks[i];
+            auto& to = hook.kind == HookKind::unwind ? unwinds : hook.kind == HookKind::jump ? jumps : libraries;
+            add(to, hook.file_offset, placements.hooks[i], {}, 0);
+        }
+        for (std::size_t i = 0; i < object.points.size(); ++i) {
+            const auto& point = object.points[i];
+            const auto& signature = function_table()[point.function];
+            if (signature.is_free()) {
+                add(frees, point.file_offset, placements.points[i], signature, point.function);
+                continue;
+            }
+            // Both at one place: one trap serves them.
+            const auto function = pack_function(point.function, object.label);
+            add(returns, point.file_offset, placements.points[i], signature, function);
+            add(entries, point.file_offset, placements.points[i], signature, function);
+        }
+        std::vector<ProgramTargets> steps;
+        for (auto* step : {&unwinds, &jumps, &frees, &returns, &entries, &libraries}) {
+            if (!step->target.offsets.empty()) {
+                steps.push_back(std::move(*step));
+            }
+        }
+        return steps;
+    }
+
+    /// Deletes what `keep` does not accept from a hash map whose reader hands out keys.
+    template <typename Key, typename Value, typename Drop>
+    void erase_if(const bpf_map* map, Drop drop) {
+        std::vector<Key> doomed;
+        (void)read_map<Key, Value>(fd(map), [&](const Key& key, const Value& value) {
+            if (drop(key, value)) {
+                doomed.push_back(key);
+            }
+        });
+        for (const auto& key : doomed) {
+            bpf_map_delete_elem(fd(map), &key);
+        }
+    }
+};
+
+HeapTracer::HeapTracer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HeapTracer::~HeapTracer() = default;
+HeapTracer::HeapTracer(HeapTracer&&) noexcept = default;
+HeapTracer& HeapTracer::operator=(HeapTracer&&) noexcept = default;
+
+Result<HeapTracer> HeapTracer::load(const TracerLimits& limits, AttachMethod method, const HitCosts& costs) {
+    capture_libbpf_log();
+    auto impl = std::make_unique<Impl>();
+    impl->limits = limits;
+    impl->method = method;
+    impl->costs = costs;
+    if (auto status = impl->load(); !status) {
+        return tl::unexpected(status.error());
+    }
+    return HeapTracer(std::move(impl));
+}
+
+Result<mt_process_key> HeapTracer::add_process(std::int32_t pid, bool follow) {
+    const auto free_slot = std::find_if(impl_->processes.begin(), impl_->processes.end(), [](const auto& p) { return !p.used; });
+    if (free_slot == impl_->processes.end()) {
+        return fail("more processes than this run can follow (" + std::to_string(impl_->limits.max_processes) + ")");
+    }
+    const auto slot = static_cast<std::uint32_t>(free_slot - impl_->processes.begin());
+    auto process = impl_->read_slot(slot);
+    process.key = ((process.key & ~0xffffu) + 0x10000u) | slot;
+    process.tgid = static_cast<std::uint32_t>(pid);
+    process.active = 0;
+    process.follow = follow;
+    impl_->write_slot(slot, process);
+    if (bpf_map_update_elem(impl_->fd(impl_->skeleton->maps.slots), &process.tgid, &slot, BPF_ANY) != 0) {
+        return fail_errno("cannot register process " + std::to_string(pid), errno);
+    }
+    impl_->make_overflow_site(process.key);
+    const std::vector<mt_counters> zero(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+    bpf_map_update_elem(impl_->fd(impl_->skeleton->maps.counters), &slot, zero.data(), BPF_ANY);
+    free_slot->used = true;
+    free_slot->pid = pid;
+    return process.key;
+}
+
+Status HeapTracer::attach(mt_process_key process, std::int32_t pid, const ProbeObject& object) {
+    auto& attached = impl_->processes[MT_PROCESS_SLOT(process)];
+    for (const auto& step : impl_->plan(process, pid, object)) {
+        auto links = attach_uprobes(step.program_fd, impl_->method, step.target);
+        if (!links) {
+            return tl::unexpected(links.error());
+        }
+        attached.probes += step.target.offsets.size();
+        std::move(links->begin(), links->end(), std::back_inserter(attached.links));
+    }
+    return {};
+}
+
+void HeapTracer::activate(mt_process_key process) {
+    impl_->timer.update(monotonic_ns());
+    impl_->set_active(process, true);
+}
+void HeapTracer::deactivate(mt_process_key process) {
+    impl_->set_active(process, false);
+}
+
+void HeapTracer::remove_process(mt_process_key process) {
+    const std::uint32_t slot = MT_PROCESS_SLOT(process);
+    deactivate(process);
+    const auto tgid = impl_->read_slot(slot).tgid;
+    bpf_map_delete_elem(impl_->fd(impl_->skeleton->maps.slots), &tgid);
+    impl_->processes[slot] = AttachedProcess{};
+    forget_image(process);
+}
+
+void HeapTracer::forget_image(mt_process_key process) {
+    impl_->erase_if<mt_live_key, mt_live_block>(impl_->skeleton->maps.live,
+                                                [&](const auto& key, const auto&) { return key.process == process; });
+    impl_->erase_if<std::uint64_t, mt_site>(impl_->skeleton->maps.sites,
+                                            [&](auto, const auto& site) { return site.process == process; });
+}
+
+void HeapTracer::adopt_key(mt_process_key process) {
+    impl_->make_overflow_site(process);
+}
+
+Status HeapTracer::read_sites(const std::function<void(std::uint64_t, const mt_site&)>& visit) const {
+    return read_map<std::uint64_t, mt_site>(impl_->fd(impl_->skeleton->maps.sites), visit);
+}
+
+Status HeapTracer::read_live(const std::function<void(const mt_live_key&, const mt_live_block&)>& visit) const {
+    return read_map<mt_live_key, mt_live_block>(impl_->fd(impl_->skeleton->maps.live), visit);
+}
+
+std::optional<mt_stack> HeapTracer::read_stack(std::uint64_t key) const {
+    mt_stack stack;
+    if (bpf_map_lookup_elem(impl_->fd(impl_->skeleton->maps.stacks), &key, &stack) != 0 || stack.depth > MT_MAX_FRAMES) {
+        return std::nullopt;
+    }
+    return stack;
+}
+
+mt_counters HeapTracer::read_counters(mt_process_key process) const {
+    const std::uint32_t slot = MT_PROCESS_SLOT(process);
+    std::vector<mt_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+    mt_counters sum{};
+    if (bpf_map_lookup_elem(impl_->fd(impl_->skeleton->maps.counters), &slot, per_cpu.data()) == 0) {
+        for (const auto& cpu : per_cpu) {
+            for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
+                sum.value[i] += cpu.value[i];
+            }
+        }
+    }
+    return sum;
+}
+
+void HeapTracer::update_costs(std::uint64_t now_ns) {
+    impl_->timer.update(now_ns);
+}
+
+double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after) const {
+    const auto hits = [&](mt_counter counter) { return static_cast<double>(after.value[counter] - before.value[counter]); };
+    const auto& costs = impl_->costs;
+    const auto& timer = impl_->timer;
+    return hits(MT_COUNTER_hits_enter) * (costs.emulated_ns + timer.mean_ns(kTimedEnter)) +
+           hits(MT_COUNTER_hits_return) * (costs.return_ns + timer.mean_ns(kTimedReturn)) +
+           hits(MT_COUNTER_hits_free) * (costs.emulated_ns + timer.mean_ns(kTimedFree)) +
+           hits(MT_COUNTER_stepped_hits) * (costs.stepped_ns - costs.emulated_ns);
+}
+
+int HeapTracer::events_fd() const {
+    return ring_buffer__epoll_fd(impl_->ring);
+}
+
+void HeapTracer::read_events(const std::function<void(const mt_event&)>& visit) {
+    impl_->on_event = visit;
+    ring_buffer__consume(impl_->ring);
+}
+
+std::uint64_t HeapTracer::kernel_bytes() const {
+    std::uint64_t total = 0;
+    const bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, impl_->skeleton->obj) {
+        std::ifstream info("/proc/self/fdinfo/" + std::to_string(bpf_map__fd(map)));
+        for (std::string line; std::getline(info, line);) {
+            if (line.rfind("memlock:", 0) == 0) {
+                total += std::strtoull(line.c_str() + 8, nullptr, 10);
+            }
+        }
+    }
+    return total;
+}
+
+std::size_t HeapTracer::probes() const {
+    std::size_t total = 0;
+    for (const auto& process : impl_->processes) {
+        total += process.probes;
+    }
+    return total;
+}
+
+const TracerLimits& HeapTracer::limits() const {
+    return impl_->limits;
+}
+
+} // namespace memtrace

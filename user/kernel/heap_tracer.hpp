@@ -1,0 +1,95 @@
+// The kernel half as the collector sees it. Its life, in this order:
+//
+//   load -> add_process -> attach -> activate -> read_* ... -> deactivate -> remove_process (or destruction)
+//
+// load         creates the maps at their size and verifies the programs; nothing runs yet
+// add_process  takes a slot; probes refer to processes by slot
+// attach       places probes in a process's code; they return at once while the slot is not active
+// activate     one store: from here on every call is seen, exactly
+// deactivate   one store: the figures stand still; probes may go one by one after it
+//
+// Destruction detaches everything. A SIGKILL does the same: probes belong to descriptors. One thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "bpf/types.h"
+#include "kernel/features.hpp"
+#include "proc/allocators.hpp"
+
+namespace memtrace {
+
+/// mt_site.function holds the function's index and the label of the object that it was probed in.
+constexpr std::uint16_t kFunctionBits = 5;
+constexpr std::uint16_t pack_function(std::uint16_t function, std::uint16_t label) {
+    return static_cast<std::uint16_t>(function | label << kFunctionBits);
+}
+constexpr std::uint16_t unpack_function(std::uint32_t packed) {
+    return packed & ((1u << kFunctionBits) - 1);
+}
+constexpr std::uint16_t unpack_label(std::uint32_t packed) {
+    return static_cast<std::uint16_t>(packed >> kFunctionBits);
+}
+
+struct TracerLimits {
+    std::uint32_t max_live = 1'000'000; ///< live blocks, all processes together
+    std::uint32_t max_sites = 65'536;
+    std::uint32_t max_stacks = 65'536;
+    std::uint32_t max_processes = 4'096;
+    std::uint32_t max_frames = 64;
+};
+
+class HeapTracer {
+public:
+    /// `costs` as measured (features.hpp): what they say of nops decides where probes go.
+    static Result<HeapTracer> load(const TracerLimits& limits, AttachMethod method, const HitCosts& costs);
+    ~HeapTracer();
+    HeapTracer(HeapTracer&&) noexcept;
+    HeapTracer& operator=(HeapTracer&&) noexcept;
+
+    Result<mt_process_key> add_process(std::int32_t pid, bool follow);
+    /// Attaches to all functions of `object`; of those before which the process could take an object (frees) first, so that a
+    /// library that comes late is never seen to allocate only.
+    Status attach(mt_process_key process, std::int32_t pid, const ProbeObject& object);
+    void activate(mt_process_key process);
+    void deactivate(mt_process_key process);
+    /// Detaches from the process and forgets its blocks and sites.
+    void remove_process(mt_process_key process);
+    /// Forgets the blocks and sites of this key alone: the image that an exec replaced.
+    void forget_image(mt_process_key process);
+    /// After an exec, which advances the key in the kernel: makes what belongs to the new key.
+    void adopt_key(mt_process_key process);
+
+    /// Both call `visit` for every entry, read in batches. Entries that come and go meanwhile may or may not be seen.
+    Status read_sites(const std::function<void(std::uint64_t key, const mt_site&)>& visit) const;
+    Status read_live(const std::function<void(const mt_live_key&, const mt_live_block&)>& visit) const;
+    [[nodiscard]] std::optional<mt_stack> read_stack(std::uint64_t key) const;
+    [[nodiscard]] mt_counters read_counters(mt_process_key process) const;
+
+    /// Looks at how long the programs run; to be called on every tick.
+    void update_costs(std::uint64_t now_ns);
+    /// How long probes kept a process's threads from running, nanoseconds, while its counters went from `before` to `after`:
+    /// traps as calibrated, programs as timed. An estimate: caches that the probes leave cold are not in it.
+    [[nodiscard]] double probe_ns(const mt_counters& before, const mt_counters& after) const;
+
+    /// A descriptor that becomes readable when events are there, and the call that hands them out.
+    [[nodiscard]] int events_fd() const;
+    void read_events(const std::function<void(const mt_event&)>& visit);
+
+    [[nodiscard]] std::uint64_t kernel_bytes() const; ///< memory of all maps
+    [[nodiscard]] std::size_t probes() const;         ///< attached now
+    [[nodiscard]] const TracerLimits& limits() const;
+
+private:
+    struct Impl;
+    explicit HeapTracer(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace memtrace

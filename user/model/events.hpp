@@ -1,0 +1,133 @@
+// The decoded input stream. Everything that the model knows came in as one of these, from the kernel half on a live run or from
+// a recording on a replay; so both give the same report. Values only: no descriptors, no pointers, no I/O.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/ids.hpp"
+
+namespace memtrace {
+
+/// The run as a whole; the first event of every stream.
+struct RunStarted {
+    std::string version;            ///< of the memtrace that traced
+    std::uint64_t wall_ns = 0;      ///< when tracing became active
+    std::uint64_t mono_ns = 0;      ///< the same moment on the monotonic clock
+    std::uint64_t min_age_ns = 0;   ///< blocks younger than this are left out of aged figures
+    std::uint64_t max_live = 0;     ///< capacity of the live map, in blocks
+    std::uint64_t kernel_bytes = 0; ///< memory that the kernel maps take, all processes together
+    double trap_ns = 0;             ///< measured cost of one hit of an empty entry probe on this machine, 0 = unknown
+};
+
+/// An address space to follow. After an exec the same pid gets a new id.
+struct ProcessStarted {
+    ProcessId process;
+    std::int32_t pid = 0;
+    std::uint64_t start_wall_ns = 0;  ///< when the process was started
+    std::uint64_t attach_mono_ns = 0; ///< when following it began
+    bool from_start = false;          ///< followed from its first instruction: nothing is older than the tracing
+    std::string comm;
+    std::string exe;
+    std::vector<std::string> cmdline;
+    std::vector<std::string> sources; ///< what is probed, for people: "libc.so.6: malloc, calloc, ..."
+};
+
+enum class EndReason : std::uint8_t { exited, exec, detached };
+
+struct ProcessEnded {
+    ProcessId process;
+    EndReason reason = EndReason::exited;
+};
+
+/// A file mapped into a process.
+struct ModuleMapped {
+    ModuleId module;
+    ProcessId process;
+    std::string path;     ///< as the process sees it
+    std::string build_id; ///< hex, empty where the file has none
+};
+
+/// One frame of a stack: an address relative to the file it lies in. No module: `offset` is the bare address.
+struct Frame {
+    ModuleId module;
+    std::uint64_t offset = 0; ///< the ELF virtual address in the module of the return address
+    friend auto operator<=>(const Frame&, const Frame&) = default;
+};
+
+/// A distinct call stack, innermost (the allocator's caller) first.
+struct StackDefined {
+    StackId stack;
+    ProcessId process;
+    bool truncated = false; ///< does not reach the thread's first function
+    std::vector<Frame> frames;
+};
+
+/// What a frame is called: the function at that address, and those inlined into it, innermost first.
+struct SymbolLine {
+    std::string function; ///< demangled; empty = unknown
+    std::string file;     ///< empty = unknown
+    std::uint32_t line = 0;
+    bool inlined = false; ///< inlined into the next entry
+    friend bool operator==(const SymbolLine&, const SymbolLine&) = default;
+};
+
+struct SymbolResolved {
+    Frame frame;
+    std::vector<SymbolLine> lines; ///< never empty
+};
+
+/// A call site.
+struct SiteDefined {
+    SiteId site;
+    ProcessId process;
+    StackId stack;
+    std::string allocator; ///< "libc", "jemalloc", ...
+    std::string function;  ///< the function called: "malloc", "realloc", ...
+};
+
+/// Totals of a site since tracing began, and the state of its live blocks.
+struct SiteSample {
+    SiteId site;
+    std::uint64_t allocs = 0;
+    std::uint64_t frees = 0;
+    std::uint64_t allocated_bytes = 0;
+    std::uint64_t freed_bytes = 0;
+    std::uint64_t aged_objects = 0; ///< live and at least min_age old
+    std::uint64_t aged_bytes = 0;
+    std::uint64_t oldest_ns = 0; ///< monotonic birth time of the oldest live block, 0 = no live block seen
+};
+
+/// What the process as a whole looks like, from /proc.
+struct ProcessSample {
+    ProcessId process;
+    std::uint64_t rss_bytes = 0;
+    std::uint64_t cpu_ns = 0; ///< CPU time of all its threads since it started
+    double probe_ns = 0;      ///< estimate of the part of it that probes took, since following it began
+};
+
+/// A counter of the kernel half (bpf/counters.h), since tracing of this process began.
+struct CounterSample {
+    ProcessId process;
+    std::string name;
+    std::uint64_t value = 0;
+    bool loss = false; ///< a figure of the report may be off because of it
+};
+
+/// All samples above belong to this moment. The model closes its interval.
+struct TickEnded {
+    std::uint64_t wall_ns = 0;
+    std::uint64_t mono_ns = 0;
+};
+
+/// What `memtrace replay` and the live text report both show, at the point in the stream where it was shown.
+struct ReportDue {
+    bool last = false; ///< nothing follows
+};
+
+using Event = std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined,
+                           SiteSample, ProcessSample, CounterSample, TickEnded, ReportDue>;
+
+} // namespace memtrace

@@ -1,0 +1,160 @@
+#include "model/model.hpp"
+
+namespace memtrace {
+
+namespace {
+
+/// Keeps the entries with an even index.
+template <typename T>
+void drop_every_second(std::vector<T>& values) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < values.size(); i += 2) {
+        values[kept++] = values[i];
+    }
+    values.resize(kept);
+}
+
+} // namespace
+
+void Model::apply(const Event& event) {
+    std::visit([this](const auto& concrete) { on(concrete); }, event);
+}
+
+const std::vector<SymbolLine>* Model::symbol(const Frame& frame) const {
+    const auto found = symbols_.find(frame);
+    return found == symbols_.end() ? nullptr : &found->second;
+}
+
+void Model::on(const ProcessStarted& event) {
+    auto [entry, fresh] = processes_.try_emplace(event.process);
+    if (!fresh) { // told again, because more has been attached
+        entry->second.about.sources = event.sources;
+        return;
+    }
+    process_order_.push_back(event.process);
+    auto& process = entry->second;
+    process.about = event;
+    process.report_mono_ns = event.attach_mono_ns;
+    process.last_mono_ns = event.attach_mono_ns;
+    process.timeline.mono_ns.push_back(event.attach_mono_ns);
+}
+
+void Model::on(const ProcessEnded& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end()) {
+        ++ignored_;
+        return;
+    }
+    found->second.ended = event.reason;
+}
+
+void Model::on(const ModuleMapped& event) {
+    if (!processes_.contains(event.process)) {
+        ++ignored_;
+        return;
+    }
+    modules_[event.module].about = event;
+}
+
+void Model::on(const StackDefined& event) {
+    if (!processes_.contains(event.process)) {
+        ++ignored_;
+        return;
+    }
+    stacks_[event.stack] = event;
+}
+
+void Model::on(const SiteDefined& event) {
+    const auto process = processes_.find(event.process);
+    if (process == processes_.end() || sites_.contains(event.site)) {
+        ++ignored_;
+        return;
+    }
+    sites_[event.site].about = event;
+    process->second.sites.push_back(event.site);
+}
+
+void Model::on(const SiteSample& event) {
+    const auto found = sites_.find(event.site);
+    if (found == sites_.end()) {
+        ++ignored_;
+        return;
+    }
+    found->second.sample = event;
+}
+
+void Model::on(const ProcessSample& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end()) {
+        ++ignored_;
+        return;
+    }
+    auto& process = found->second;
+    if (!process.sampled) { // rates are taken from the first sample on
+        process.usage_at_report = event;
+    }
+    process.sampled = true;
+    process.usage = event;
+}
+
+void Model::on(const CounterSample& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end()) {
+        ++ignored_;
+        return;
+    }
+    auto& counter = found->second.counters[event.name];
+    counter.value = event.value;
+    counter.loss = event.loss;
+}
+
+void Model::on(const TickEnded& event) {
+    now_ = event;
+    for (auto& [id, process] : processes_) {
+        if (process.ended) {
+            continue;
+        }
+        process.last_mono_ns = event.mono_ns;
+        auto& timeline = process.timeline;
+        if (timeline.pending != 0) { // the last entry was there only to be the newest
+            timeline.mono_ns.pop_back();
+        }
+        const std::size_t at = timeline.mono_ns.size();
+        timeline.mono_ns.push_back(event.mono_ns);
+        const bool thin = at + 1 > Timeline::kMaxTicks;
+        for (const auto site_id : process.sites) {
+            auto& site = sites_[site_id];
+            site.live_bytes_ticks.resize(at, 0);
+            site.live_bytes_ticks.push_back(site.live_bytes());
+            if (thin) {
+                drop_every_second(site.live_bytes_ticks);
+            }
+        }
+        timeline.pending = (timeline.pending + 1) % timeline.stride;
+        if (thin) {
+            drop_every_second(timeline.mono_ns);
+            if (timeline.pending != 0) { // the newest stays; the one before it, which was kept for good, has gone
+                timeline.pending += timeline.stride;
+            }
+            timeline.stride *= 2;
+        }
+    }
+}
+
+void Model::on(const ReportDue&) {
+    for (auto& [id, process] : processes_) {
+        process.live_bytes_at_report = 0;
+        for (const auto site_id : process.sites) {
+            auto& site = sites_[site_id];
+            site.live_bytes_at_report = site.live_bytes();
+            process.live_bytes_at_report += site.live_bytes_at_report;
+        }
+        for (auto& [name, counter] : process.counters) {
+            counter.at_report = counter.value;
+        }
+        process.usage_at_report = process.usage;
+        process.report_mono_ns = process.last_mono_ns;
+    }
+}
+
+} // namespace memtrace

@@ -1,0 +1,115 @@
+// What is known of the traced processes: passive, no I/O, fed by events alone (model/events.hpp), so a recording rebuilds it.
+//
+//   Process  has  modules, stacks, sites (vectors by id), a timeline of ticks
+//   Site     has  its latest sample and its live bytes at each tick of the timeline
+//
+// One thread owns a Model. Ids are global to the run and handed out by whoever makes the events; an event that names an unknown
+// id is ignored and counted (a damaged recording must not crash a replay).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "model/events.hpp"
+
+namespace memtrace {
+
+/// The ticks of a process. Bounded: when full, every second one is dropped and the distance between ticks kept doubles, so that
+/// the whole run stays covered. The newest tick is always the last entry.
+struct Timeline {
+    static constexpr std::size_t kMaxTicks = 64;
+    std::vector<std::uint64_t> mono_ns;
+    std::uint32_t stride = 1;  ///< one of so many ticks is kept for good
+    std::uint32_t pending = 0; ///< ticks since the last one kept for good
+};
+
+struct Site {
+    SiteDefined about;
+    SiteSample sample;
+    std::uint64_t live_bytes_at_report = 0;      ///< at the report before
+    std::vector<std::uint64_t> live_bytes_ticks; ///< parallel to the process's Timeline; zero before the site was first seen
+    /// Never below zero: totals are read one after the other while the program runs, so what was freed in between may be counted
+    /// without its allocation.
+    [[nodiscard]] std::uint64_t live_bytes() const {
+        return sample.allocated_bytes > sample.freed_bytes ? sample.allocated_bytes - sample.freed_bytes : 0;
+    }
+    [[nodiscard]] std::uint64_t live_objects() const { return sample.allocs > sample.frees ? sample.allocs - sample.frees : 0; }
+};
+
+struct Counter {
+    std::uint64_t value = 0;
+    std::uint64_t at_report = 0; ///< its value at the report before
+    bool loss = false;
+};
+
+/// Figures "at the report before" are what a ReportDue event stored: a report is built first, then the event is applied.
+struct Process {
+    ProcessStarted about;
+    std::optional<EndReason> ended;
+    std::uint64_t last_mono_ns = 0; ///< the newest tick while it was followed
+    ProcessSample usage;
+    ProcessSample usage_at_report; ///< before the first report: the first sample
+    bool sampled = false;          ///< usage has been told
+    std::map<std::string, Counter> counters;
+    std::uint64_t live_bytes_at_report = 0;
+    std::uint64_t report_mono_ns = 0; ///< when the report before was made; attach time before the first
+    Timeline timeline;
+    std::vector<SiteId> sites;
+};
+
+struct Module {
+    ModuleMapped about;
+};
+
+class Model {
+public:
+    void apply(const Event& event);
+
+    [[nodiscard]] const RunStarted& run() const { return run_; }
+    [[nodiscard]] const TickEnded& now() const { return now_; }
+    /// In order of appearance.
+    [[nodiscard]] const std::vector<ProcessId>& processes() const { return process_order_; }
+    [[nodiscard]] const Process* process(ProcessId id) const { return find(processes_, id); }
+    [[nodiscard]] const Site* site(SiteId id) const { return find(sites_, id); }
+    [[nodiscard]] const StackDefined* stack(StackId id) const { return find(stacks_, id); }
+    [[nodiscard]] const Module* module(ModuleId id) const { return find(modules_, id); }
+    [[nodiscard]] const std::vector<SymbolLine>* symbol(const Frame& frame) const;
+    /// Events that named something unknown.
+    [[nodiscard]] std::uint64_t ignored_events() const { return ignored_; }
+
+private:
+    template <typename Id, typename T>
+    static const T* find(const std::unordered_map<Id, T>& map, Id id) {
+        const auto found = map.find(id);
+        return found == map.end() ? nullptr : &found->second;
+    }
+
+    void on(const RunStarted& event) { run_ = event; }
+    void on(const ProcessStarted& event);
+    void on(const ProcessEnded& event);
+    void on(const ModuleMapped& event);
+    void on(const StackDefined& event);
+    void on(const SymbolResolved& event) { symbols_[event.frame] = event.lines; }
+    void on(const SiteDefined& event);
+    void on(const SiteSample& event);
+    void on(const ProcessSample& event);
+    void on(const CounterSample& event);
+    void on(const TickEnded& event);
+    void on(const ReportDue& event);
+
+    RunStarted run_;
+    TickEnded now_;
+    std::vector<ProcessId> process_order_;
+    std::unordered_map<ProcessId, Process> processes_;
+    std::unordered_map<ModuleId, Module> modules_;
+    std::unordered_map<StackId, StackDefined> stacks_;
+    std::unordered_map<SiteId, Site> sites_;
+    std::map<Frame, std::vector<SymbolLine>> symbols_;
+    std::uint64_t ignored_ = 0;
+};
+
+} // namespace memtrace

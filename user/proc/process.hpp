@@ -1,0 +1,46 @@
+// What /proc says of a process. All calls read afresh; a process that is gone is an error, never a crash.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "base/result.hpp"
+
+namespace memtrace {
+
+/// What stays the same while a process lives (but for exec).
+struct ProcessInfo {
+    std::int32_t pid = 0;
+    std::uint64_t start_ticks = 0;   ///< since boot, in clock ticks: with the pid, the identity of the process
+    std::uint64_t start_wall_ns = 0; ///< the same as wall time, good to a tick
+    std::string comm;
+    std::string exe; ///< as the process sees it; " (deleted)" cut
+    std::vector<std::string> cmdline;
+};
+
+/// What changes: sampled on every tick.
+struct ProcessUsage {
+    std::uint64_t rss_bytes = 0;
+    std::uint64_t cpu_ns = 0; ///< all threads, user and system
+};
+
+/// Reads it for a process that can be traced. Errors name the reason: no such process, a kernel thread, a zombie.
+Result<ProcessInfo> read_process_info(std::int32_t pid);
+Result<ProcessUsage> read_process_usage(std::int32_t pid);
+
+/// A descriptor that becomes readable when the process has ended.
+Result<UniqueFd> open_pidfd(std::int32_t pid);
+
+/// The pids of all processes now, ascending.
+std::vector<std::int32_t> list_processes();
+
+/// The pids whose comm is `name`; those in the cgroup directory `path` and below. Empty: an error that says so.
+Result<std::vector<std::int32_t>> find_by_comm(const std::string& name);
+Result<std::vector<std::int32_t>> find_by_cgroup(const std::string& path);
+
+/// Reads a small file whole, as those of /proc.
+Result<std::string> read_file(const std::string& path);
+
+} // namespace memtrace

@@ -1,0 +1,273 @@
+#include "report/build.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "analyze/verdict.hpp"
+#include "base/clock.hpp"
+
+namespace memtrace {
+
+namespace {
+
+double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
+    return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) / static_cast<double>(kNanosPerSecond) : 0;
+}
+
+/// FNV-1a (Fowler, Noll, Vo), 64 bits: stable between runs and machines, unlike std::hash.
+class StableHash {
+public:
+    void add(std::string_view bytes) {
+        for (const char byte : bytes) {
+            step(static_cast<unsigned char>(byte));
+        }
+        step(0);
+    }
+    void add(std::uint64_t value) {
+        for (int shift = 0; shift < 64; shift += 8) {
+            step(static_cast<unsigned char>(value >> shift));
+        }
+    }
+    [[nodiscard]] std::string hex() const {
+        char text[17];
+        std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(state_));
+        return text;
+    }
+
+private:
+    void step(unsigned char byte) { state_ = (state_ ^ byte) * 0x100000001b3ull; }
+    std::uint64_t state_ = 0xcbf29ce484222325ull;
+};
+
+std::string base_name(const std::string& path) {
+    return path.substr(path.rfind('/') + 1);
+}
+
+const char* state_name(const Process& process) {
+    if (!process.ended) {
+        return "running";
+    }
+    switch (*process.ended) {
+    case EndReason::exited:
+        return "exited";
+    case EndReason::exec:
+        return "exec";
+    case EndReason::detached:
+        return "detached";
+    }
+    return "running";
+}
+
+void add_frame(const Model& model, const Frame& frame, std::vector<ReportFrame>& out) {
+    ReportFrame named;
+    named.offset = frame.offset;
+    if (const auto* module = model.module(frame.module)) {
+        named.module = module->about.path;
+        named.build_id = module->about.build_id;
+    }
+    const auto* lines = model.symbol(frame);
+    if (lines == nullptr) {
+        out.push_back(named);
+        return;
+    }
+    for (const auto& line : *lines) {
+        named.function = line.function;
+        named.file = line.file;
+        named.line = line.line;
+        named.inlined = line.inlined;
+        out.push_back(named);
+    }
+}
+
+std::string site_id(const Model& model, const Site& site) {
+    StableHash hash;
+    hash.add(site.about.allocator);
+    hash.add(site.about.function);
+    if (const auto* stack = model.stack(site.about.stack)) {
+        for (const auto& frame : stack->frames) {
+            const auto* module = model.module(frame.module);
+            hash.add(module != nullptr ? base_name(module->about.path) : "");
+            hash.add(frame.offset);
+        }
+    }
+    return hash.hex();
+}
+
+ReportSite build_site(const Model& model, const Process& process, const Site& site) {
+    ReportSite out;
+    out.id = site_id(model, site);
+    const bool aged = model.run().min_age_ns != 0;
+    out.live_bytes = aged ? site.sample.aged_bytes : site.live_bytes();
+    out.live_objects = aged ? site.sample.aged_objects : site.live_objects();
+    out.allocs = site.sample.allocs;
+    out.frees = site.sample.frees;
+    out.allocated_bytes = site.sample.allocated_bytes;
+    out.freed_bytes = site.sample.freed_bytes;
+    out.oldest_age_s = site.sample.oldest_ns != 0 ? seconds_between(site.sample.oldest_ns, process.last_mono_ns) : 0;
+    out.grown_bytes = static_cast<std::int64_t>(site.live_bytes() - site.live_bytes_at_report);
+    out.allocator = site.about.allocator;
+    out.function = site.about.function;
+    if (const auto* stack = model.stack(site.about.stack)) {
+        out.stack_truncated = stack->truncated;
+        for (const auto& frame : stack->frames) {
+            add_frame(model, frame, out.stack);
+        }
+    }
+    return out;
+}
+
+void judge(const Process& process, const Site& site, std::size_t sites_tested, ReportSite& out) {
+    std::vector<double> seconds;
+    std::vector<double> values;
+    for (std::size_t i = 0; i < process.timeline.mono_ns.size(); ++i) {
+        seconds.push_back(seconds_between(process.about.attach_mono_ns, process.timeline.mono_ns[i]));
+        values.push_back(i < site.live_bytes_ticks.size() ? static_cast<double>(site.live_bytes_ticks[i]) : 0);
+    }
+    const auto judgement = judge_site({seconds, values, site.sample.allocs, site.sample.frees}, sites_tested);
+    out.verdict = site_verdict_name(judgement.verdict);
+    out.confidence = judgement.confidence;
+    out.growth_bytes_per_s = judgement.growth_bytes_per_s;
+    out.evidence = judgement.evidence;
+}
+
+void build_sites(const Model& model, const Process& process, Report& report) {
+    const auto tested = static_cast<std::size_t>(
+        std::count_if(process.sites.begin(), process.sites.end(), [&](SiteId id) { return model.site(id)->live_bytes() != 0; }));
+    for (const auto id : process.sites) {
+        const auto* site = model.site(id);
+        if (site->sample.allocs == 0) {
+            continue;
+        }
+        auto built = build_site(model, process, *site);
+        judge(process, *site, tested, built);
+        report.totals.grown_bytes += built.grown_bytes;
+        report.totals.live_bytes += built.live_bytes;
+        report.totals.live_objects += built.live_objects;
+        report.totals.allocs += built.allocs;
+        report.totals.frees += built.frees;
+        report.totals.allocated_bytes += built.allocated_bytes;
+        report.totals.freed_bytes += built.freed_bytes;
+        report.sites.push_back(std::move(built));
+    }
+    std::sort(report.sites.begin(), report.sites.end(), [](const ReportSite& a, const ReportSite& b) {
+        return a.live_bytes != b.live_bytes ? a.live_bytes > b.live_bytes : a.id < b.id;
+    });
+}
+
+std::uint64_t counter_value(const Process& process, const char* name) {
+    const auto found = process.counters.find(name);
+    return found == process.counters.end() ? 0 : found->second.value;
+}
+
+void build_coverage(const Model& model, const Process& process, Report& report) {
+    auto& coverage = report.coverage;
+    coverage.sources = process.about.sources;
+    coverage.from_start = process.about.from_start;
+    coverage.max_live = model.run().max_live;
+    coverage.kernel_bytes = model.run().kernel_bytes;
+    coverage.unmatched_frees = counter_value(process, "unmatched_frees");
+    double hits = 0;
+    for (const auto& [name, counter] : process.counters) {
+        coverage.counters[name] = counter.value;
+        if (counter.loss && counter.value != 0) {
+            coverage.lost[name] = counter.value;
+        }
+        if (name.rfind("hits_", 0) == 0) {
+            hits += static_cast<double>(counter.value - counter.at_report);
+        }
+    }
+    auto& overhead = coverage.overhead;
+    overhead.hits_per_s = report.interval_s > 0 ? hits / report.interval_s : 0;
+    const double probe_ns = process.usage.probe_ns - process.usage_at_report.probe_ns;
+    overhead.trap_ns = hits > 0 && probe_ns > 0 ? probe_ns / hits : model.run().trap_ns;
+    const auto cpu_ns = static_cast<double>(process.usage.cpu_ns - process.usage_at_report.cpu_ns);
+    overhead.ratio = cpu_ns > 0 ? std::clamp(probe_ns / cpu_ns, 0.0, 1.0) : 0;
+}
+
+/// Exact figures have no width; what was lost could be live, all of it or none.
+void build_interval(Report& report) {
+    std::uint64_t lost = 0;
+    for (const char* name : {"live_full_bytes", "returns_refused_bytes"}) {
+        const auto found = report.coverage.lost.find(name);
+        lost += found == report.coverage.lost.end() ? 0 : found->second;
+    }
+    report.totals.live_bytes_ci95[0] = static_cast<double>(report.totals.live_bytes);
+    report.totals.live_bytes_ci95[1] = static_cast<double>(report.totals.live_bytes + lost);
+}
+
+void build_verdict(Report& report) {
+    const ReportSite* worst = nullptr;
+    std::size_t leaking = 0;
+    std::size_t suspect = 0;
+    double rate = 0;
+    bool judged = false;
+    for (const auto& site : report.sites) {
+        judged = judged || site.verdict != "unknown";
+        suspect += site.verdict == "suspect" ? 1 : 0;
+        if (site.verdict == "definite" || site.verdict == "probable") {
+            ++leaking;
+            rate += site.growth_bytes_per_s;
+            if (worst == nullptr || site.growth_bytes_per_s > worst->growth_bytes_per_s) {
+                worst = &site;
+            }
+        }
+    }
+    auto& verdict = report.verdict;
+    if (worst != nullptr) {
+        verdict.class_name = "leak";
+        const auto& name =
+            worst->stack.empty() || worst->stack.front().function.empty() ? worst->id : worst->stack.front().function;
+        char text[96];
+        std::snprintf(text, sizeof(text), "%zu call site%s leak%s %.1f KiB/s in all, most of it ", leaking,
+                      leaking == 1 ? "" : "s", leaking == 1 ? "s" : "", rate / 1024);
+        verdict.text = text + ("from " + name);
+        verdict.evidence["site"] = worst->id;
+        verdict.evidence["reason"] = worst->evidence;
+    } else if (suspect != 0) { // neither a leak nor a clean bill
+        verdict.text = std::to_string(suspect) + (suspect == 1 ? " call site grows" : " call sites grow") +
+                       ", too briefly or too little to call it a leak";
+    } else if (judged) {
+        verdict.class_name = "healthy";
+        verdict.text = "no call site keeps growing";
+    } else {
+        verdict.text = "followed too briefly to say";
+    }
+    if (!report.coverage.lost.empty()) {
+        verdict.evidence["loss"] = "some allocations were not followed: see coverage.lost";
+    }
+}
+
+} // namespace
+
+Report build_report(const Model& model, ProcessId id) {
+    Report report;
+    const auto* process = model.process(id);
+    if (process == nullptr) {
+        return report;
+    }
+    report.tool_version = model.run().version;
+    report.time_unix_ns = model.now().wall_ns;
+    report.time = rfc3339(model.now().wall_ns);
+    report.duration_s = seconds_between(process->about.attach_mono_ns, process->last_mono_ns);
+    report.interval_s = seconds_between(process->report_mono_ns, process->last_mono_ns);
+    report.min_age_s = static_cast<double>(model.run().min_age_ns) / static_cast<double>(kNanosPerSecond);
+    report.process = {process->about.pid,     rfc3339(process->about.start_wall_ns),
+                      process->about.comm,    process->about.exe,
+                      process->about.cmdline, process->usage.rss_bytes,
+                      state_name(*process)};
+    build_sites(model, *process, report);
+    build_coverage(model, *process, report);
+    build_interval(report);
+    build_verdict(report);
+    return report;
+}
+
+std::vector<Report> build_reports(const Model& model) {
+    std::vector<Report> reports;
+    for (const auto id : model.processes()) {
+        reports.push_back(build_report(model, id));
+    }
+    return reports;
+}
+
+} // namespace memtrace

@@ -1,0 +1,159 @@
+// Writes the snapshot JSON. The document is written piece by piece, one site at a time, so that a report of many sites never exists
+// as a tree; frames, by far the most of it, are written without one at all.
+#include <cmath>
+#include <ostream>
+
+#include <nlohmann/json.hpp>
+
+#include "report/render.hpp"
+
+namespace memtrace {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// One line; bytes that are not UTF-8 become U+FFFD instead of an exception.
+std::string dump(const Json& value) {
+    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// JSON has no NaN and no infinity.
+double finite(double value) {
+    return std::isfinite(value) ? value : 0;
+}
+
+void append_string(std::string& out, const std::string& text) {
+    for (const unsigned char byte : text) {
+        if (byte < 0x20 || byte >= 0x7f || byte == '"' || byte == '\\') {
+            out += dump(Json(text));
+            return;
+        }
+    }
+    out += '"';
+    out += text;
+    out += '"';
+}
+
+void append_frame(std::string& out, const ReportFrame& frame) {
+    out += R"({"function":)";
+    append_string(out, frame.function);
+    out += R"(,"file":)";
+    append_string(out, frame.file);
+    out += R"(,"line":)" + std::to_string(frame.line) + R"(,"module":)";
+    append_string(out, frame.module);
+    out += R"(,"offset":)" + std::to_string(frame.offset);
+    out += frame.inlined ? R"(,"inlined":true,"build_id":)" : R"(,"inlined":false,"build_id":)";
+    append_string(out, frame.build_id);
+    out += '}';
+}
+
+/// `site` as an object, appended to `out`.
+void append_site(std::string& out, const ReportSite& site) {
+    const Json head = {{"id", site.id},
+                       {"live_bytes", site.live_bytes},
+                       {"live_objects", site.live_objects},
+                       {"allocs", site.allocs},
+                       {"frees", site.frees},
+                       {"allocated_bytes", site.allocated_bytes},
+                       {"freed_bytes", site.freed_bytes},
+                       {"oldest_age_s", finite(site.oldest_age_s)},
+                       {"growth_bytes_per_s", finite(site.growth_bytes_per_s)},
+                       {"verdict", site.verdict},
+                       {"confidence", finite(site.confidence)},
+                       {"evidence", site.evidence},
+                       {"allocator", site.allocator},
+                       {"function", site.function},
+                       {"stack_truncated", site.stack_truncated}};
+    out += dump(head);
+    out.pop_back(); // the object goes on
+    out += R"(,"stack":[)";
+    for (std::size_t i = 0; i < site.stack.size(); ++i) {
+        if (i > 0) {
+            out += ',';
+        }
+        append_frame(out, site.stack[i]);
+    }
+    out += "]}";
+}
+
+Json process_json(const ReportProcess& process) {
+    return {{"pid", process.pid},         {"start_time", process.start_time}, {"comm", process.comm},  {"exe", process.exe},
+            {"cmdline", process.cmdline}, {"rss_bytes", process.rss_bytes},   {"state", process.state}};
+}
+
+/// Spelled out: from a map, the library would make an array of pairs where the keys look like it.
+template <typename Map>
+Json object_json(const Map& map) {
+    Json object = Json::object();
+    for (const auto& [key, value] : map) {
+        object[key] = value;
+    }
+    return object;
+}
+
+Json coverage_json(const ReportCoverage& coverage) {
+    const auto& cost = coverage.overhead;
+    const Json overhead = {{"ratio", finite(cost.ratio)},
+                           {"budget", cost.budget ? Json(finite(*cost.budget)) : Json(nullptr)},
+                           {"trap_ns", finite(cost.trap_ns)},
+                           {"hits_per_s", finite(cost.hits_per_s)}};
+    return {{"mode", coverage.mode},
+            {"sample_interval_bytes", coverage.sample_interval_bytes},
+            {"sources", coverage.sources},
+            {"unmatched_frees", coverage.unmatched_frees},
+            {"lost", object_json(coverage.lost)},
+            {"overhead", overhead},
+            {"counters", object_json(coverage.counters)},
+            {"from_start", coverage.from_start},
+            {"max_live", coverage.max_live},
+            {"kernel_bytes", coverage.kernel_bytes}};
+}
+
+Json totals_json(const ReportTotals& totals) {
+    return {{"live_bytes", totals.live_bytes},
+            {"live_objects", totals.live_objects},
+            {"allocs", totals.allocs},
+            {"frees", totals.frees},
+            {"allocated_bytes", totals.allocated_bytes},
+            {"freed_bytes", totals.freed_bytes},
+            {"live_bytes_ci95", Json::array({finite(totals.live_bytes_ci95[0]), finite(totals.live_bytes_ci95[1])})}};
+}
+
+Json verdict_json(const ReportVerdict& verdict) {
+    return {{"class", verdict.class_name}, {"text", verdict.text}, {"evidence", object_json(verdict.evidence)}};
+}
+
+} // namespace
+
+void render_json(const Report& report, std::ostream& out) {
+    const Json head = {{"schema", "memtrace.snapshot/1"},
+                       {"tool", {{"name", "memtrace"}, {"version", report.tool_version}}},
+                       {"time", report.time},
+                       {"duration_s", finite(report.duration_s)},
+                       {"min_age_s", finite(report.min_age_s)},
+                       {"process", process_json(report.process)},
+                       {"coverage", coverage_json(report.coverage)},
+                       {"totals", totals_json(report.totals)},
+                       {"verdict", verdict_json(report.verdict)}};
+    std::string buffer = dump(head);
+    buffer.pop_back(); // the object goes on
+    buffer += R"(,"sites":[)";
+    for (std::size_t i = 0; i < report.sites.size(); ++i) {
+        if (i > 0) {
+            buffer += ',';
+        }
+        append_site(buffer, report.sites[i]);
+        if (buffer.size() >= 1 << 16) {
+            out << buffer;
+            buffer.clear();
+        }
+    }
+    // Of the schema from its beginning, so that readers find them: nothing traces resources and references yet.
+    const Json tail = {{"resources", Json::array()},
+                       {"references", {{"objects", 0}, {"edges", 0}, {"cycles", Json::array()}, {"errors", Json::array()}}},
+                       {"alerts", Json::array()}};
+    out << buffer << "]," << dump(tail).substr(1) << '\n';
+}
+
+} // namespace memtrace

@@ -1,0 +1,324 @@
+// The report for a terminal: head, verdict, coverage and cost, totals, then two groups of sites, none shown twice. What is a leak or
+// grew comes first; the largest of the rest follow.
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <ostream>
+#include <tuple>
+#include <vector>
+
+#include "report/format.hpp"
+#include "report/render.hpp"
+#include "report/text_parts.hpp"
+
+namespace memtrace {
+
+namespace {
+
+constexpr std::size_t kWidth = 110;      ///< where lists and lines out of the target are cut
+constexpr std::size_t kIndent = 10;      ///< of the head: where its values begin
+constexpr std::size_t kFramesShown = 24; ///< of one stack, unless verbose
+
+/// How much a site's verdict says, larger first.
+int verdict_rank(const ReportSite& site) {
+    return site.verdict == "definite" ? 3 : site.verdict == "probable" ? 2 : site.verdict == "suspect" ? 1 : 0;
+}
+
+bool grew(const ReportSite& site) {
+    return verdict_rank(site) > 0 || site.grown_bytes > 0;
+}
+
+/// To sort by: a NaN has no order.
+double rate_of(const ReportSite& site) {
+    return std::isfinite(site.growth_bytes_per_s) ? site.growth_bytes_per_s : 0;
+}
+
+struct Selection {
+    std::vector<const ReportSite*> growing;
+    std::vector<const ReportSite*> live;
+};
+
+/// Leaks first, whatever they take; sites that merely grew since the last report get half of what is left, so that the noise of a
+/// busy process cannot push its largest sites out.
+Selection select_sites(const Report& report, std::size_t top) {
+    Selection selection;
+    std::vector<const ReportSite*> rest;
+    for (const auto& site : report.sites) {
+        (grew(site) ? selection.growing : rest).push_back(&site);
+    }
+    std::sort(selection.growing.begin(), selection.growing.end(), [](const ReportSite* a, const ReportSite* b) {
+        return std::tuple(verdict_rank(*a), a->grown_bytes, rate_of(*a), b) >
+               std::tuple(verdict_rank(*b), b->grown_bytes, rate_of(*b), a); // a tie: as they stand in the report
+    });
+    const auto leaks = static_cast<std::size_t>(std::count_if(selection.growing.begin(), selection.growing.end(),
+                                                              [](const ReportSite* site) { return verdict_rank(*site) > 0; }));
+    std::size_t shown = std::min(top, leaks);
+    shown += std::min(selection.growing.size() - shown, (top - shown + 1) / 2);
+    rest.insert(rest.end(), selection.growing.begin() + static_cast<std::ptrdiff_t>(shown), selection.growing.end());
+    selection.growing.resize(shown);
+    std::erase_if(rest, [](const ReportSite* site) { return site->live_bytes == 0 && site->live_objects == 0; });
+    std::sort(rest.begin(), rest.end(), [](const ReportSite* a, const ReportSite* b) {
+        return a->live_bytes != b->live_bytes ? a->live_bytes > b->live_bytes : a < b;
+    });
+    rest.resize(std::min(rest.size(), top - shown));
+    selection.live = std::move(rest);
+    return selection;
+}
+
+class TextWriter {
+public:
+    TextWriter(const Report& report, const TextOptions& options, std::ostream& out)
+        : report_(report), options_(options), out_(out), paint_(options.colour) {}
+
+    void write() {
+        head();
+        verdict();
+        coverage();
+        losses();
+        cost();
+        totals();
+        sites();
+        out_ << '\n';
+    }
+
+private:
+    /// "label     text": every line of the head.
+    std::ostream& row(const char* label) {
+        std::string padded = label;
+        padded.resize(kIndent, ' ');
+        return out_ << padded;
+    }
+
+    void head() {
+        const auto& process = report_.process;
+        out_ << paint_(Colour::bold, "memtrace " + printable(report_.tool_version)) << "  " << printable(report_.time) << '\n';
+        row("process") << paint_(Colour::bold, printable(process.comm)) << " (pid " << process.pid << ')';
+        if (process.state != "running") {
+            out_ << ", " << paint_(Colour::yellow, printable(process.state));
+        }
+        out_ << ", followed for " << human_duration(report_.duration_s);
+        if (report_.coverage.from_start) {
+            out_ << " since its first instruction";
+        }
+        if (process.rss_bytes > 0) {
+            out_ << ", RSS " << human_bytes(process.rss_bytes);
+        }
+        out_ << '\n';
+        std::string command;
+        for (const auto& argument : process.cmdline) {
+            command += (command.empty() ? "" : " ") + printable(argument);
+        }
+        if (command.empty()) {
+            command = printable(process.exe);
+        }
+        if (!command.empty()) {
+            row("") << cut(command) << '\n';
+        }
+    }
+
+    void verdict() {
+        const auto& verdict = report_.verdict;
+        std::string text = printable(verdict.class_name);
+        std::transform(text.begin(), text.end(), text.begin(),
+                       [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+        const auto colour = verdict.class_name == "leak"      ? Colour::red
+                            : verdict.class_name == "healthy" ? Colour::green
+                                                              : Colour::yellow;
+        row("verdict") << paint_(colour, text);
+        if (!verdict.text.empty()) {
+            out_ << ": " << wrapped(printable(verdict.text), kIndent + text.size() + 2, kIndent, kWidth);
+        }
+        out_ << '\n';
+        if (options_.verbose) {
+            for (const auto& [name, value] : verdict.evidence) {
+                row("") << printable(name) << " = " << printable(value) << '\n';
+            }
+        }
+    }
+
+    void coverage() {
+        const auto& coverage = report_.coverage;
+        row("coverage") << printable(coverage.mode);
+        if (coverage.sample_interval_bytes > 0) {
+            out_ << ", one sample per " << human_bytes(coverage.sample_interval_bytes) << " on average";
+        }
+        if (coverage.lost.empty()) {
+            out_ << ", nothing lost";
+        }
+        if (options_.verbose && coverage.max_live > 0) {
+            out_ << ", room for " << human_count(coverage.max_live) << " live blocks in " << human_bytes(coverage.kernel_bytes)
+                 << " of kernel memory";
+        }
+        out_ << '\n';
+        for (const auto& source : coverage.sources) {
+            row("") << cut(printable(source)) << '\n';
+        }
+        if (options_.verbose) {
+            for (const auto& [name, value] : coverage.counters) {
+                row("") << printable(name) << " = " << human_count(value) << '\n';
+            }
+        }
+    }
+
+    void losses() {
+        const auto& coverage = report_.coverage;
+        if (!coverage.lost.empty()) {
+            std::string list;
+            for (const auto& [name, value] : coverage.lost) {
+                list += (list.empty() ? "" : ", ") + printable(name) + " " + human_count(value);
+            }
+            row("LOST") << paint_(Colour::red, list) << '\n';
+            row("") << paint_(Colour::red, "the figures below are off by what was lost") << '\n';
+        }
+        if (coverage.unmatched_frees == 0) {
+            return;
+        }
+        const std::string frees = human_count(coverage.unmatched_frees) + (coverage.unmatched_frees == 1 ? " free" : " frees");
+        if (coverage.from_start) {
+            row("") << paint_(Colour::yellow,
+                              frees + " of blocks whose allocation was not seen: some call to an allocator is not traced")
+                    << '\n';
+        } else {
+            row("") << frees << " of blocks whose allocation was not seen: older than the tracing\n";
+        }
+    }
+
+    void cost() {
+        const auto& cost = report_.coverage.overhead;
+        row("cost") << human_count(rounded(cost.hits_per_s)) << " probe hits/s";
+        if (cost.trap_ns > 0) {
+            const std::string share = human_percent(cost.ratio);
+            const bool over = cost.budget && cost.ratio > *cost.budget;
+            out_ << " x " << human_count(rounded(cost.trap_ns)) << " ns: " << (over ? paint_(Colour::red, share) : share)
+                 << " of the target's CPU time (estimate";
+            if (cost.budget) {
+                out_ << "; budget " << human_percent(*cost.budget);
+            }
+            out_ << ")\n";
+        } else {
+            out_ << ", cost of a hit not measured\n";
+        }
+    }
+
+    void totals() {
+        const auto& totals = report_.totals;
+        row("heap") << paint_(Colour::bold, human_bytes(totals.live_bytes)) << " live in " << human_count(totals.live_objects)
+                    << ' ' << human_objects(totals.live_objects);
+        if (report_.min_age_s > 0) {
+            out_ << " at least " << human_duration(report_.min_age_s) << " old";
+        }
+        if (report_.interval_s > 0) {
+            out_ << ", " << (totals.grown_bytes == 0 ? "unchanged" : human_signed_bytes(totals.grown_bytes)) << " in the last "
+                 << human_duration(report_.interval_s);
+        }
+        out_ << '\n';
+        const auto live = static_cast<double>(totals.live_bytes);
+        if (totals.live_bytes_ci95[0] < live || totals.live_bytes_ci95[1] > live) {
+            row("") << "95 % confidence: " << human_bytes(rounded(totals.live_bytes_ci95[0])) << " to "
+                    << human_bytes(rounded(totals.live_bytes_ci95[1])) << " live\n";
+        }
+        row("") << human_count(totals.allocs) << " allocations (" << human_bytes(totals.allocated_bytes) << "), "
+                << human_count(totals.frees) << " frees (" << human_bytes(totals.freed_bytes) << ")\n";
+    }
+
+    void sites() {
+        if (report_.sites.empty()) {
+            out_ << "\nNo call sites yet: no allocation that is still live has been seen.\n";
+            return;
+        }
+        const Selection selection = select_sites(report_, options_.top);
+        std::size_t rank = 0;
+        if (!selection.growing.empty()) {
+            out_ << '\n' << paint_(Colour::bold, "What grew") << '\n';
+        }
+        for (const auto* site : selection.growing) {
+            write_site(++rank, *site);
+        }
+        if (!selection.live.empty()) {
+            out_ << '\n' << paint_(Colour::bold, rank > 0 ? "Live, largest of the rest" : "Live, largest first") << '\n';
+        }
+        for (const auto* site : selection.live) {
+            write_site(++rank, *site);
+        }
+        not_shown(selection);
+    }
+
+    void write_site(std::size_t rank, const ReportSite& site) {
+        const std::string number = "#" + std::to_string(rank);
+        out_ << '\n'
+             << number << std::string(number.size() < 4 ? 4 - number.size() : 1, ' ')
+             << paint_(Colour::bold, human_bytes(site.live_bytes)) << " live in " << human_count(site.live_objects) << ' '
+             << human_objects(site.live_objects);
+        if (report_.interval_s > 0 && site.grown_bytes != 0) {
+            out_ << ", " << human_signed_bytes(site.grown_bytes) << " in the last " << human_duration(report_.interval_s);
+        }
+        if (site.growth_bytes_per_s != 0) {
+            out_ << ", " << human_rate(site.growth_bytes_per_s);
+        }
+        if (site.oldest_age_s > 0) {
+            out_ << ", oldest " << human_duration(site.oldest_age_s);
+        }
+        out_ << '\n';
+        write_judgement(site);
+        out_ << "    " << printable(site.function.empty() ? "allocated" : site.function);
+        if (!site.allocator.empty()) {
+            out_ << " (" << printable(site.allocator) << ')';
+        }
+        out_ << ", " << human_count(site.allocs) << " allocations, " << human_count(site.frees) << " frees, site "
+             << printable(site.id) << '\n';
+        write_stack(out_, site, {.most = options_.verbose ? SIZE_MAX : kFramesShown, .verbose = options_.verbose, .indent = 6},
+                    paint_);
+    }
+
+    void write_judgement(const ReportSite& site) {
+        std::string judgement = printable(site.verdict.empty() ? "unknown" : site.verdict);
+        const int leak = verdict_rank(site);
+        const auto colour = leak == 3 ? Colour::red : leak > 0 ? Colour::yellow : Colour::dim;
+        if (leak > 0) {
+            judgement += " leak, confidence " + human_percent(site.confidence);
+        }
+        out_ << "    " << paint_(colour, judgement);
+        if (!site.evidence.empty()) {
+            out_ << ": " << wrapped(printable(site.evidence), judgement.size() + 6, 4, kWidth);
+        }
+        out_ << '\n';
+    }
+
+    void not_shown(const Selection& selection) {
+        std::vector<const ReportSite*> shown = selection.growing;
+        shown.insert(shown.end(), selection.live.begin(), selection.live.end());
+        std::sort(shown.begin(), shown.end());
+        std::uint64_t count = 0, bytes = 0, objects = 0;
+        for (const auto& site : report_.sites) {
+            if (!std::binary_search(shown.begin(), shown.end(), &site)) {
+                ++count;
+                bytes = saturating_add(bytes, site.live_bytes);
+                objects = saturating_add(objects, site.live_objects);
+            }
+        }
+        if (count > 0) {
+            out_ << '\n'
+                 << human_count(count) << (count == 1 ? " site" : " sites") << " not shown: " << human_bytes(bytes) << " live in "
+                 << human_count(objects) << ' ' << human_objects(objects) << '\n';
+        }
+    }
+
+    [[nodiscard]] std::string cut(const std::string& text) const {
+        return options_.verbose ? text : shorten(text, kWidth - kIndent);
+    }
+
+    static std::uint64_t rounded(double value) { return value > 0 ? static_cast<std::uint64_t>(std::min(value + 0.5, 1e18)) : 0; }
+
+    const Report& report_;
+    const TextOptions& options_;
+    std::ostream& out_;
+    Paint paint_;
+};
+
+} // namespace
+
+void render_text(const Report& report, const TextOptions& options, std::ostream& out) {
+    TextWriter(report, options, out).write();
+}
+
+} // namespace memtrace

@@ -1,0 +1,74 @@
+#include "report/text_parts.hpp"
+
+#include <algorithm>
+#include <ostream>
+
+#include "report/format.hpp"
+
+namespace memtrace {
+
+namespace {
+
+constexpr std::size_t kNameWidth = 72; ///< of a function, so that a frame mostly fits a line
+
+std::string frame_text(const ReportFrame& frame, bool verbose, const Paint& paint) {
+    std::string text;
+    if (!frame.function.empty()) {
+        const std::string name = printable(frame.function);
+        text = (verbose ? name : shorten(name, kNameWidth)) + " ";
+    }
+    if (!frame.file.empty()) {
+        text += "(" + printable(verbose ? frame.file : base_name(frame.file));
+        text += (frame.line > 0 ? ":" + std::to_string(frame.line) : "") + ") ";
+    }
+    return text + paint(Colour::dim, frame.inlined ? "[inlined]" : printable(frame_location(frame, verbose)));
+}
+
+} // namespace
+
+std::string Paint::operator()(Colour colour, const std::string& text) const {
+    if (!on_) {
+        return text;
+    }
+    static constexpr const char* kCodes[] = {"\x1b[1m", "\x1b[1;31m", "\x1b[32m", "\x1b[33m", "\x1b[2m"};
+    return kCodes[static_cast<std::size_t>(colour)] + text + "\x1b[0m";
+}
+
+std::string wrapped(const std::string& text, std::size_t first_column, std::size_t indent, std::size_t width) {
+    std::string result;
+    std::size_t column = first_column;
+    for (std::size_t start = 0; start < text.size();) {
+        const std::size_t end = std::min(text.find(' ', start), text.size());
+        const std::size_t length = end - start;
+        if (start > 0 && column + 1 + length > width) {
+            result += '\n' + std::string(indent, ' ');
+            column = indent;
+        } else if (start > 0) {
+            result += ' ';
+            ++column;
+        }
+        result.append(text, start, length);
+        column += length;
+        start = end + 1;
+    }
+    return result;
+}
+
+void write_stack(std::ostream& out, const ReportSite& site, const StackStyle& style, const Paint& paint) {
+    const std::string margin(style.indent, ' ');
+    const std::size_t shown = std::min(style.most, site.stack.size());
+    for (std::size_t i = 0; i < shown; ++i) {
+        out << margin << '#' << i << ' ' << frame_text(site.stack[i], style.verbose, paint) << '\n';
+    }
+    if (shown < site.stack.size()) {
+        const std::size_t more = site.stack.size() - shown;
+        out << margin << "... " << more << (more == 1 ? " more frame\n" : " more frames\n");
+    }
+    if (site.stack.empty()) {
+        out << margin << "(no stack)\n";
+    } else if (site.stack_truncated) {
+        out << margin << "... (stack incomplete)\n";
+    }
+}
+
+} // namespace memtrace

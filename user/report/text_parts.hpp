@@ -1,0 +1,37 @@
+// What the text report and the diff share: colour, wrapped lines, stacks. For terminals only.
+#pragma once
+
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+
+#include "report/report.hpp"
+
+namespace memtrace {
+
+enum class Colour { bold, red, green, yellow, dim };
+
+/// Puts ANSI colour around text, or nothing at all where colour is off.
+class Paint {
+public:
+    explicit Paint(bool on) : on_(on) {}
+    [[nodiscard]] std::string operator()(Colour colour, const std::string& text) const;
+
+private:
+    bool on_;
+};
+
+/// `text` broken at spaces into lines of at most `width` columns, the second and later ones indented by `indent`. A word that is
+/// longer than a line stays whole.
+std::string wrapped(const std::string& text, std::size_t first_column, std::size_t indent, std::size_t width);
+
+struct StackStyle {
+    std::size_t most = SIZE_MAX; ///< frames shown
+    bool verbose = false;        ///< whole names and paths
+    std::size_t indent = 6;
+};
+
+/// "#0 function (file:line) [module+0xoffset]", a line each; then what is missing: frames not shown, or "... (stack incomplete)".
+void write_stack(std::ostream& out, const ReportSite& site, const StackStyle& style, const Paint& paint);
+
+} // namespace memtrace

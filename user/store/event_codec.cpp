@@ -1,0 +1,303 @@
+#include "store/event_codec.hpp"
+
+#include <zlib.h>
+
+#include <bit>
+#include <concepts>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "base/bytes.hpp"
+
+namespace memtrace {
+
+namespace {
+
+// ByteReader and ByteWriter copy values as they lie in memory.
+static_assert(std::endian::native == std::endian::little, "recordings are little-endian: byte-swap in base/bytes.hpp first");
+
+// The numbers are part of the file format: never change or reuse one, give a new event the next. The order in the variant is
+// free to change.
+template <typename T>
+constexpr std::uint16_t kKind = 0;
+template <>
+constexpr std::uint16_t kKind<RunStarted> = 1;
+template <>
+constexpr std::uint16_t kKind<ProcessStarted> = 2;
+template <>
+constexpr std::uint16_t kKind<ProcessEnded> = 3;
+template <>
+constexpr std::uint16_t kKind<ModuleMapped> = 4;
+template <>
+constexpr std::uint16_t kKind<StackDefined> = 5;
+template <>
+constexpr std::uint16_t kKind<SymbolResolved> = 6;
+template <>
+constexpr std::uint16_t kKind<SiteDefined> = 7;
+template <>
+constexpr std::uint16_t kKind<SiteSample> = 8;
+template <>
+constexpr std::uint16_t kKind<ProcessSample> = 9;
+template <>
+constexpr std::uint16_t kKind<CounterSample> = 10;
+template <>
+constexpr std::uint16_t kKind<TickEnded> = 11;
+template <>
+constexpr std::uint16_t kKind<ReportDue> = 12;
+
+// A T, const where it is written and not const where it is read.
+template <typename T, typename Of>
+concept Is = std::same_as<std::remove_const_t<T>, Of>;
+
+// The fields of each event in file order, stated once for writing and reading. New fields go to the end, as archive.later().
+template <typename A>
+void fields(A& archive, Is<RunStarted> auto& e) {
+    archive(e.version, e.wall_ns, e.mono_ns, e.min_age_ns, e.max_live, e.kernel_bytes, e.trap_ns);
+}
+template <typename A>
+void fields(A& archive, Is<ProcessStarted> auto& e) {
+    archive(e.process, e.pid, e.start_wall_ns, e.attach_mono_ns, e.from_start, e.comm, e.exe, e.cmdline, e.sources);
+}
+template <typename A>
+void fields(A& archive, Is<ProcessEnded> auto& e) {
+    archive(e.process, e.reason);
+}
+template <typename A>
+void fields(A& archive, Is<ModuleMapped> auto& e) {
+    archive(e.module, e.process, e.path, e.build_id);
+}
+template <typename A>
+void fields(A& archive, Is<Frame> auto& e) {
+    archive(e.module, e.offset);
+}
+template <typename A>
+void fields(A& archive, Is<StackDefined> auto& e) {
+    archive(e.stack, e.process, e.truncated, e.frames);
+}
+template <typename A>
+void fields(A& archive, Is<SymbolLine> auto& e) {
+    archive(e.function, e.file, e.line, e.inlined);
+}
+template <typename A>
+void fields(A& archive, Is<SymbolResolved> auto& e) {
+    archive(e.frame, e.lines);
+}
+template <typename A>
+void fields(A& archive, Is<SiteDefined> auto& e) {
+    archive(e.site, e.process, e.stack, e.allocator, e.function);
+}
+template <typename A>
+void fields(A& archive, Is<SiteSample> auto& e) {
+    archive(e.site, e.allocs, e.frees, e.allocated_bytes, e.freed_bytes, e.aged_objects, e.aged_bytes, e.oldest_ns);
+}
+template <typename A>
+void fields(A& archive, Is<ProcessSample> auto& e) {
+    archive(e.process, e.rss_bytes, e.cpu_ns);
+    archive.later(e.probe_ns);
+}
+template <typename A>
+void fields(A& archive, Is<CounterSample> auto& e) {
+    archive(e.process, e.name, e.value, e.loss);
+}
+template <typename A>
+void fields(A& archive, Is<TickEnded> auto& e) {
+    archive(e.wall_ns, e.mono_ns);
+}
+template <typename A>
+void fields(A& archive, Is<ReportDue> auto& e) {
+    archive(e.last);
+}
+
+// The fewest bytes that an element of a vector takes: what a count is checked against before anything is reserved for it.
+template <typename T>
+constexpr std::size_t kLeastSize = 0;
+template <>
+constexpr std::size_t kLeastSize<std::string> = 4;
+template <>
+constexpr std::size_t kLeastSize<Frame> = 4 + 8;
+template <>
+constexpr std::size_t kLeastSize<SymbolLine> = 4 + 4 + 4 + 1;
+
+class Encoder {
+public:
+    template <typename... T>
+    void operator()(const T&... values) {
+        (put(values), ...);
+    }
+    void later(const auto&... values) { (put(values), ...); }
+    [[nodiscard]] const std::string& data() const { return out_.data(); }
+
+private:
+    template <typename T>
+        requires std::is_integral_v<T> || std::is_floating_point_v<T>
+    void put(T value) {
+        out_.write(value);
+    }
+    void put(bool value) { out_.write<std::uint8_t>(value ? 1 : 0); }
+    void put(EndReason value) { out_.write(static_cast<std::uint8_t>(value)); }
+    void put(const std::string& value) { out_.string(value); }
+    template <typename Tag>
+    void put(Id<Tag> id) {
+        out_.write(id.value);
+    }
+    void put(const Frame& value) { fields(*this, value); }
+    void put(const SymbolLine& value) { fields(*this, value); }
+    template <typename T>
+    void put(const std::vector<T>& values) {
+        out_.write(static_cast<std::uint32_t>(values.size()));
+        for (const auto& value : values) {
+            put(value);
+        }
+    }
+
+    ByteWriter out_;
+};
+
+class Decoder {
+public:
+    explicit Decoder(std::string_view payload) : in_(payload) {}
+
+    template <typename... T>
+    void operator()(T&... values) {
+        (get(values), ...);
+    }
+    /// Fields that older recordings end before: there they keep what they are initialized with.
+    void later(auto&... values) { ((in_.remaining() != 0 ? get(values) : void()), ...); }
+    /// What is wrong with the payload, nullptr where nothing is.
+    [[nodiscard]] const char* problem() const { return in_.failed() ? "it ends within a field" : problem_; }
+
+private:
+    template <typename T>
+        requires std::is_integral_v<T> || std::is_floating_point_v<T>
+    void get(T& value) {
+        value = in_.read<T>();
+    }
+    void get(bool& value) {
+        const auto raw = in_.read<std::uint8_t>();
+        value = raw == 1;
+        if (raw > 1) {
+            problem_ = "a flag is neither 0 nor 1";
+        }
+    }
+    void get(EndReason& value) {
+        const auto raw = in_.read<std::uint8_t>();
+        if (raw > static_cast<std::uint8_t>(EndReason::detached)) {
+            problem_ = "the reason for a process's end is unknown";
+            return;
+        }
+        value = static_cast<EndReason>(raw);
+    }
+    void get(std::string& value) { value = in_.string(); }
+    template <typename Tag>
+    void get(Id<Tag>& id) {
+        id.value = in_.read<std::uint32_t>();
+    }
+    void get(Frame& value) { fields(*this, value); }
+    void get(SymbolLine& value) { fields(*this, value); }
+    template <typename T>
+    void get(std::vector<T>& values) {
+        const auto count = in_.read<std::uint32_t>();
+        if (count > in_.remaining() / kLeastSize<T>) {
+            problem_ = "a count exceeds what the record can hold";
+            return;
+        }
+        values.resize(count);
+        for (auto& value : values) {
+            get(value);
+        }
+    }
+
+    ByteReader in_;
+    const char* problem_ = nullptr;
+};
+
+// What the model may rely on beyond the types; nullptr where all is well.
+const char* broken_promise(const auto&) {
+    return nullptr;
+}
+const char* broken_promise(const SymbolResolved& event) {
+    return event.lines.empty() ? "a resolved symbol has no line" : nullptr;
+}
+
+template <typename T>
+Result<std::optional<Event>> decode_as(std::string_view payload) {
+    T event;
+    Decoder decoder(payload);
+    fields(decoder, event);
+    const char* problem = decoder.problem();
+    if (!problem) {
+        problem = broken_promise(event);
+    }
+    if (problem) {
+        return fail(problem);
+    }
+    return Event(std::move(event));
+}
+
+// Goes through the alternatives of Event, so that none can be forgotten.
+template <typename... T>
+Result<std::optional<Event>> decode_one_of(std::uint16_t kind, std::string_view payload, std::type_identity<std::variant<T...>>) {
+    static_assert(((kKind<T> != 0) && ...), "an event has no kind number");
+    Result<std::optional<Event>> result = std::nullopt;
+    static_cast<void>(((kind == kKind<T> && (result = decode_as<T>(payload), true)) || ...));
+    return result;
+}
+
+constexpr std::size_t kCrcOffset = 8;
+
+} // namespace
+
+RecordHeader parse_record_header(std::string_view bytes) {
+    ByteReader reader(bytes);
+    RecordHeader header;
+    header.kind = reader.read<std::uint16_t>();
+    reader.read<std::uint16_t>(); // flags: none is defined yet, and none may change what a reader of this version sees
+    header.payload_size = reader.read<std::uint32_t>();
+    header.crc = reader.read<std::uint32_t>();
+    return header;
+}
+
+std::uint32_t record_crc(std::string_view record) {
+    const auto add = [](uLong crc, std::string_view part) {
+        return crc32_z(crc, reinterpret_cast<const Bytef*>(part.data()), part.size());
+    };
+    return static_cast<std::uint32_t>(add(add(0, record.substr(0, kCrcOffset)), record.substr(kRecordHeaderSize)));
+}
+
+void append_record(std::string& out, std::uint16_t kind, std::string_view payload) {
+    const auto start = out.size();
+    ByteWriter header;
+    header.write(kind);
+    header.write<std::uint16_t>(0);
+    header.write(static_cast<std::uint32_t>(payload.size()));
+    header.write<std::uint32_t>(0);
+    out += header.data();
+    out += payload;
+    const auto crc = record_crc(std::string_view(out).substr(start));
+    std::memcpy(out.data() + start + kCrcOffset, &crc, sizeof(crc));
+}
+
+Status append_event(std::string& out, const Event& event) {
+    return std::visit(
+        [&out]<typename T>(const T& alternative) -> Status {
+            if (const char* problem = broken_promise(alternative)) {
+                return fail(std::string("cannot record an event: ") + problem);
+            }
+            Encoder encoder;
+            fields(encoder, alternative);
+            if (encoder.data().size() > kMaxPayload) {
+                return fail("cannot record an event of " + std::to_string(encoder.data().size()) + " bytes: the limit is " +
+                            std::to_string(kMaxPayload));
+            }
+            append_record(out, kKind<T>, encoder.data());
+            return {};
+        },
+        event);
+}
+
+Result<std::optional<Event>> decode_event(std::uint16_t kind, std::string_view payload) {
+    return decode_one_of(kind, payload, std::type_identity<Event>{});
+}
+
+} // namespace memtrace

@@ -1,0 +1,45 @@
+// One file of code with all that names its addresses: symbols, separate debug file, DWARF. Opened from a descriptor, parsed at the
+// first resolve(), kept. Processes that map the same file share one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "model/events.hpp"
+#include "symbol/code_map.hpp"
+#include "symbol/debug_files.hpp"
+#include "symbol/dwarf_index.hpp"
+#include "symbol/symbol_table.hpp"
+
+namespace memtrace {
+
+class ModuleImage {
+public:
+    /// `fd` is an open regular file, `path` its name in the process, `roots` where its debug files may lie. Parses nothing.
+    ModuleImage(UniqueFd fd, std::string path, DebugRoots roots);
+
+    /// See Symbolizer. `address` is a return address. The reference holds until the next call.
+    const std::vector<SymbolLine>& resolve(std::uint64_t address);
+    bool follows_call(std::uint64_t address);
+
+private:
+    void load();
+    std::vector<SymbolLine> look_up(std::uint64_t address);
+
+    UniqueFd fd_;
+    std::string path_;
+    DebugRoots roots_;
+    bool loaded_ = false;
+    std::unique_ptr<CodeMap> code_; ///< made when first needed; before dwarf_, which refers to it
+    std::unique_ptr<ElfImage> main_;
+    DebugFile debug_;
+    SymbolTable symbols_;
+    std::unique_ptr<DwarfIndex> dwarf_; ///< of debug_ or main_: destroyed before them
+    std::unordered_map<std::uint64_t, std::vector<SymbolLine>> resolved_;
+    std::unordered_map<std::uint64_t, bool> calls_;
+};
+
+} // namespace memtrace

@@ -1,0 +1,45 @@
+// Names for code addresses: function, file and line from .symtab, .dynsym, separate debug files and DWARF. Late and cached: a
+// module is opened when the first address in it is asked for, and kept. Not thread-safe: one thread owns a Symbolizer.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/events.hpp"
+
+namespace memtrace {
+
+/// Where the bytes of a module can be read, and where its debug files may lie.
+struct ModuleFile {
+    std::string path;       ///< as the process sees it; names the module
+    std::string open_path;  ///< a path that opens the very file: /proc/PID/map_files/..., /proc/PID/root/..., or `path`
+    std::string debug_root; ///< prefix under which /usr/lib/debug is tried before the host's: "/proc/PID/root", or empty
+    int fd = -1; ///< an open descriptor of the file, borrowed only during add_module (it is duplicated); -1 = use open_path
+};
+
+class Symbolizer {
+public:
+    Symbolizer();
+    ~Symbolizer();
+    Symbolizer(Symbolizer&&) noexcept;
+    Symbolizer& operator=(Symbolizer&&) noexcept;
+
+    /// Makes a module known. Opens the file at once (the process may be gone later) but parses nothing. False where it cannot be opened.
+    bool add_module(ModuleId module, const ModuleFile& file);
+
+    /// Names `frame`, a return address: what is looked up is the byte before it. Functions inlined there come first, each with its
+    /// own line. Unknown names leave `function` empty. Never fails, never empty.
+    std::vector<SymbolLine> resolve(const Frame& frame);
+
+    /// True where the bytes before the return address are a call instruction, or where that cannot be told (no file, another
+    /// architecture). False proves that `frame` is no return address.
+    bool follows_call(const Frame& frame);
+
+private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace memtrace
