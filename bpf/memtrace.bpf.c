@@ -242,13 +242,14 @@ int unwind_enter(struct pt_regs* ctx) {
     struct mt_counters* c;
     struct mt_process* process = active_process(cookie, &c);
     struct mt_unwind_event* event;
+    struct task_struct* task = bpf_get_current_task_btf();
     struct mt_thread* thread;
     __u64 trampoline;
 
     if (!process) {
         return 0;
     }
-    thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+    thread = bpf_task_storage_get(&threads, task, 0, 0);
     if (!thread || !thread->call.sp || thread->call.sp < mt_stack_pointer(ctx)) {
         return 0;
     }
@@ -264,6 +265,10 @@ int unwind_enter(struct pt_regs* ctx) {
     event->event.parent = 0;
     event->event.key = process->key;
     event->event.time_ns = bpf_ktime_get_ns();
+    event->trampoline = trampoline;
+    event->switches = task->nvcsw;
+    event->tid = (__u32)bpf_get_current_pid_tgid();
+    event->zero = 0;
     for (__u32 i = 0; i < MT_MAX_RETURN_SLOTS; i++) {
         event->slots[i].address = 0;
         event->slots[i].value = thread->slots[i].value;

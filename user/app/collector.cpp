@@ -1,14 +1,10 @@
 #include "app/collector.hpp"
 
-#include <signal.h>
-#include <sys/uio.h>
-
 #include <algorithm>
-#include <chrono>
-#include <filesystem>
-#include <thread>
+#include <iterator>
 
 #include "app/message.hpp"
+#include "app/unwinding.hpp"
 #include "base/clock.hpp"
 #include "proc/process.hpp"
 
@@ -27,39 +23,6 @@ std::string describe_object(const ProbeObject& object) {
         text += (text.back() == ':' ? " " : ", ") + point.symbol;
     }
     return text;
-}
-
-constexpr auto kStopPatience = std::chrono::seconds(1);
-
-/// True where no thread of the process can run its own code: each is stopped, ending, or deep in the kernel.
-bool all_threads_stopped(std::int32_t pid) {
-    std::error_code error;
-    for (const auto& thread : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", error)) {
-        const auto stat = read_file(thread.path() / "stat");
-        const auto name_end = stat ? stat->rfind(") ") : std::string::npos;
-        if (name_end != std::string::npos && (stat->at(name_end + 2) == 'R' || stat->at(name_end + 2) == 'S')) {
-            return false;
-        }
-    }
-    return true;
-}
-
-void wait_until_stopped(std::int32_t pid) {
-    const auto deadline = std::chrono::steady_clock::now() + kStopPatience;
-    while (!all_threads_stopped(pid) && std::chrono::steady_clock::now() < deadline) {
-        std::this_thread::yield();
-    }
-}
-
-/// Puts back what the kernel replaced on a stopped thread's stack.
-void restore_return_addresses(const mt_unwind_event& event) {
-    for (auto slot : event.slots) {
-        if (slot.address != 0) {
-            const iovec from{&slot.value, sizeof(slot.value)};
-            const iovec to{reinterpret_cast<void*>(slot.address), sizeof(slot.value)}; // NOLINT(performance-no-int-to-ptr)
-            (void)process_vm_writev(static_cast<pid_t>(event.event.tgid), &from, 1, &to, 1, 0);
-        }
-    }
 }
 
 } // namespace
@@ -237,9 +200,7 @@ void Collector::on_exec(std::int32_t pid, mt_process_key key) {
     found->second = std::move(process);
 }
 
-/// All events but those of processes that wait for their return addresses: these are served at once. A SIGCONT also takes away the
-/// SIGSTOP that another thread has just sent itself, so it must not be sent before every thread that needs help has said so: when all
-/// of them stand still, each of their events is in the ring.
+/// All events but those of processes that wait for their return addresses: these are served at once.
 std::vector<mt_event> Collector::take_kernel_events() {
     std::vector<mt_event> events;
     std::multimap<std::int32_t, mt_unwind_event> waiting;
@@ -255,12 +216,14 @@ std::vector<mt_event> Collector::take_kernel_events() {
     drain();
     while (!waiting.empty()) {
         const auto pid = waiting.begin()->first;
-        wait_until_stopped(pid);
-        drain();
-        const auto [begin, end] = waiting.equal_range(pid);
-        std::for_each(begin, end, [](const auto& entry) { restore_return_addresses(entry.second); });
-        waiting.erase(begin, end);
-        ::kill(pid, SIGCONT);
+        serve_unwinding(pid, [&] {
+            drain();
+            std::vector<mt_unwind_event> threads;
+            const auto [begin, end] = waiting.equal_range(pid);
+            std::transform(begin, end, std::back_inserter(threads), [](const auto& entry) { return entry.second; });
+            return threads;
+        });
+        waiting.erase(pid);
     }
     return events;
 }
