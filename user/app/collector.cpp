@@ -25,6 +25,18 @@ std::string describe_object(const ProbeObject& object) {
     return text;
 }
 
+/// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.
+bool has_linker(std::int32_t pid) {
+    const auto mappings = read_maps(pid);
+    std::set<FileIdentity> files;
+    for (const auto& mapping : mappings.value_or(std::vector<Mapping>{})) {
+        if (mapping.executable && mapping.file != FileIdentity{}) {
+            files.insert(mapping.file);
+        }
+    }
+    return files.size() != 1;
+}
+
 } // namespace
 
 std::uint16_t Collector::allocator_index(const std::string& name) {
@@ -141,6 +153,7 @@ void Collector::rescan(std::int32_t pid, bool held) {
         sink_(found->second.started);
     }
     learn_modules(pid, found->second, *mappings);
+    found->second.libraries_to_come = false;
     found->second.last_rescan_tick = tick_count_;
 }
 
@@ -149,9 +162,16 @@ void Collector::end(std::int32_t pid, EndReason reason) {
     if (found == followed_.end()) {
         return;
     }
-    sink_(ProcessEnded{found->second.id, reason});
+    tell_end(found->second, reason);
     tracer_.remove_process(found->second.key);
     followed_.erase(found);
+}
+
+void Collector::tell_end(const Followed& process, EndReason reason) {
+    if (process.libraries_to_come) {
+        sink_(CounterSample{process.id, "unseen_images", 1, true});
+    }
+    sink_(ProcessEnded{process.id, reason});
 }
 
 void Collector::deactivate_all() {
@@ -172,7 +192,7 @@ void Collector::on_exec(std::int32_t pid, mt_process_key key) {
         return;
     }
     auto& old = found->second;
-    sink_(ProcessEnded{old.id, EndReason::exec});
+    tell_end(old, EndReason::exec);
     tracer_.forget_image(old.key);
     Followed process;
     process.key = key;
@@ -190,6 +210,7 @@ void Collector::on_exec(std::int32_t pid, mt_process_key key) {
     }
     const bool looked_at = start_process(pid, process, Stage::young).has_value();
     process.late_objects = process.started.sources.size() - old.started.sources.size();
+    process.libraries_to_come = !looked_at || has_linker(pid);
     if (!looked_at) { // it has ended already: its figures count all the same, its names are lost
         process.id = ProcessId{next_process_++};
         process.started.process = process.id;

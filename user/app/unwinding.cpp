@@ -21,6 +21,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kPatience = std::chrono::seconds(1);
+constexpr auto kStuckTime = std::chrono::milliseconds(20); ///< by then another tracer would have continued it
 
 struct ThreadState {
     char state = 'X'; ///< as in /proc/PID/stat; X: gone
@@ -105,14 +106,15 @@ UnwindStop judge_unwind_stop(char state, std::uint64_t switches, std::uint64_t e
 /// A SIGCONT also takes away the SIGSTOP that another thread has just sent itself, so it must not be sent before every thread that
 /// needs help has said so: when all of them stand still, each of their events is in the ring.
 void serve_unwinding(std::int32_t pid, const std::function<std::vector<mt_unwind_event>()>& threads) {
-    const auto deadline = Clock::now() + kPatience;
-    const UniqueFd turn = take_turn(pid, deadline);
+    const auto begin = Clock::now();
+    const UniqueFd turn = take_turn(pid, begin + kPatience);
     for (;;) {
-        const bool late = Clock::now() >= deadline;
+        const auto waited = Clock::now() - begin;
         const bool still = all_threads_stopped(pid);
-        const auto events = threads(); // after the look at the threads: none can have stopped since without its event being among these
+        const auto events =
+            threads(); // after the look at the threads: none can have stopped since without its event being among these
         bool waits = false;
-        bool stuck = false; // stopped, but it slept on the way there: the count has gone on
+        bool stuck = false; // stopped, but it slept on the way there, or a debugger let go of it: the count has gone on
         for (const auto& event : events) {
             const auto stop = stop_of(pid, event);
             waits = waits || stop != UnwindStop::over;
@@ -121,7 +123,8 @@ void serve_unwinding(std::int32_t pid, const std::function<std::vector<mt_unwind
         if (!waits && !stuck) {
             return; // another tracer was there first, or the threads are gone
         }
-        if ((waits && still) || late) {
+        const bool late = waited >= (waits ? kPatience : kStuckTime);
+        if ((waits || late) && (still || waited >= kPatience)) {
             for (const auto& event : events) {
                 if (late || stop_of(pid, event) != UnwindStop::over) {
                     restore_return_addresses(pid, event);
