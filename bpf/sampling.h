@@ -93,7 +93,7 @@ static inline int mt_sampler_takes(struct mt_sampler* s, __u64 size) {
 #define MT_OBJECT_SHIFT 16
 #define MT_OBJECT_ONE (1ull << MT_OBJECT_SHIFT)
 #define MT_BYTES_VARIANCE_SHIFT 16
-#define MT_OBJECTS_VARIANCE_SHIFT 8
+#define MT_OBJECTS_VARIANCE_SHIFT 16
 
 /* What one record stands for; a function of size and interval alone, so that what is added for an allocation can be taken off for its
  * free to the last bit. The variances are the record's part of the Horvitz-Thompson estimate for independent draws: (1-p) (y/p)^2,
@@ -105,7 +105,7 @@ struct mt_weight {
     __u64 bytes;            /* rounded to whole bytes: off by less than 1e-4 from R = 8 KiB on */
     __u64 objects;          /* in units of 2^-16 */
     __u64 bytes_variance;   /* in units of 2^16 bytes^2 (256 B squared); at most R^2 */
-    __u64 objects_variance; /* in units of 2^-8; saturates where R/S exceeds 2^28 */
+    __u64 objects_variance; /* in units of 2^-16; saturates from R/S = 2^24 on */
 };
 
 /* `interval` is that of the record, 0: every allocation was recorded, else up to MT_MAX_INTERVAL. `weights` has MT_WEIGHTS entries. */
@@ -130,11 +130,10 @@ static inline void mt_weigh(__u64 size, __u64 interval, const volatile __u32* we
     /* o (o - 1) with o = whole + rest / 2^16, in two parts, as 2^46 squared has no room. */
     whole = out->objects >> MT_OBJECT_SHIFT;
     rest = out->objects & (MT_OBJECT_ONE - 1);
-    if (whole >> 28 != 0) {
+    if (whole >> 24 != 0) {
         out->objects_variance = ~0ull;
     } else {
-        rest = (2 * whole - 1) * rest + (rest * rest >> 16); /* in units of 2^-16 */
-        out->objects_variance = (whole * (whole - 1) << MT_OBJECTS_VARIANCE_SHIFT) + ((rest + (1 << 7)) >> 8);
+        out->objects_variance = (whole * (whole - 1) << 16) + (2 * whole - 1) * rest + (rest * rest >> 16);
     }
     if (size != 0) {
         out->bytes = (scaled + (1ull << (MT_WEIGHT_SHIFT - 1))) >> MT_WEIGHT_SHIFT;
