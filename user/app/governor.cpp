@@ -364,9 +364,4 @@ double expected_overhead(const GovernorState& state, const GovernorSettings& set
     return overhead_of(state, settings, state.slow, knobs);
 }
 
-const char* trace_mode_name(TraceMode mode) {
-    constexpr std::array kNames{"exact", "sampled", "windowed", "pages"};
-    return kNames[static_cast<std::size_t>(mode)];
-}
-
 } // namespace memtrace
