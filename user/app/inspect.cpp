@@ -7,6 +7,7 @@
 #include "app/commands.hpp"
 #include "app/message.hpp"
 #include "kernel/features.hpp"
+#include "kernel/page_tracer.hpp"
 #include "kernel/probe_plan.hpp"
 #include "proc/allocators.hpp"
 #include "proc/process.hpp"
@@ -136,6 +137,13 @@ int run_doctor() {
                     : features.uprobe_multi_reason + ": falls back to one perf event for each function, slower to attach");
     print_check(features.uprobe_session, "uprobe session links",
                 features.uprobe_session ? "offered by this kernel, not used yet" : "not offered by this kernel, not used yet");
+    const auto pages = PageTracer::load({.max_processes = 1, .max_sites = 1, .max_stacks = 1});
+    std::string seen;
+    for (const auto& source : pages ? pages->sources() : std::vector<std::string>()) {
+        seen += (seen.empty() ? "" : "; ") + source.substr(source.find(": ") + 2);
+    }
+    print_check(pages.has_value(), "pages tier",
+                pages ? seen : pages.error().message + ": growth that no malloc explains stays unexplained");
     if (features.costs.emulated_ns > 0) {
         std::printf(
             "%-8s %-22s %.0f ns on an instruction that the kernel emulates, %.0f ns on one that it single-steps; %.0f ns more "
