@@ -79,17 +79,21 @@ static __always_inline void mt_page_count(mt_process_key key, __u32 counter) {
 
 /* ---- stacks ------------------------------------------------------------------------------------------------------------------- */
 
+/* How far up a stack frameless callers are looked for. A page fault has a word's time: the functions that only touch memory push
+ * nothing. A wrapper of a system call may keep something, and be called by another. */
+#define MT_SCANNED_WORDS 16
+#define MT_FAULT_WORDS 1
+#define MT_FRAMELESS_CALLERS 3
+
 #if defined(__TARGET_ARCH_x86)
 
 /* A call to near code is a call of what runs; one from another object comes through a table of its own. */
 #define MT_NEAR_BYTES (1ll << 16)
 #define MT_FAR_BYTES (1ll << 20)
 
-/* The return address at the top of the stack, where the code at `ip` has made no frame of its own; 0 where it has, or may have. The
- * system call wrappers and memory functions of C libraries are like that, and frame pointers alone would miss who called them. A word
- * at the top of the stack is believed if it follows a call that can have led to `ip`. */
-static __always_inline __u64 mt_frameless_caller(__u64 ip, __u64 sp, int is_wrapper) {
-    __u64 word = mt_word_at(sp);
+/* True where `word` follows a call that can have led to the code at `ip`: what stands on a stack is a return address then, and hardly
+ * anything else. */
+static __always_inline int returns_from(__u64 word, __u64 ip) {
     __u8 before[6];
     __s64 distance = (__s64)(ip - word);
     int far = distance > MT_FAR_BYTES || distance < -MT_FAR_BYTES;
@@ -101,13 +105,35 @@ static __always_inline __u64 mt_frameless_caller(__u64 ip, __u64 sp, int is_wrap
     if (before[1] == 0xe8) { /* call relative */
         __s32 offset = (__s32)((__u32)before[2] | (__u32)before[3] << 8 | (__u32)before[4] << 16 | (__u32)before[5] << 24);
         __s64 into = (__s64)(ip - (word + (__s64)offset));
-        return is_wrapper || far || (into >= 0 && into < MT_NEAR_BYTES) ? word : 0;
+        return far || (into >= 0 && into < MT_NEAR_BYTES);
     }
     /* call *table(%rip), call *%reg */
-    if ((before[0] == 0xff && before[1] == 0x15) || (before[4] == 0xff && (before[5] & 0xf8) == 0xd0)) {
-        return is_wrapper || far ? word : 0;
+    return far && ((before[0] == 0xff && before[1] == 0x15) || (before[4] == 0xff && (before[5] & 0xf8) == 0xd0));
+}
+
+/* C libraries have no frames: neither their system call wrappers nor their memory functions. Frame pointers alone would miss the very
+ * function that called them. So look for return addresses at the top of the stack, up to the first frame. Returns how many addresses
+ * `stack` has then; the first is there. */
+static __always_inline __u32 mt_frameless_callers(struct mt_stack* stack, __u64 sp, __u64 fp, __u32 words, __u64* hash) {
+    __u32 depth = 1;
+    __u64 ip = stack->address[0];
+    for (__u32 i = 0; i < MT_SCANNED_WORDS && i < words; i++, sp += 8) {
+        __u64 word;
+        if (sp == fp) {
+            break;
+        }
+        word = mt_word_at(sp);
+        if (!returns_from(word, ip)) {
+            continue;
+        }
+        stack->address[depth & 3] = word;
+        *hash = mt_hash_step(*hash, word);
+        ip = word;
+        if (++depth > MT_FRAMELESS_CALLERS) {
+            break;
+        }
     }
-    return 0;
+    return depth;
 }
 
 static __always_inline __u64 mt_instruction(struct pt_regs* regs) {
@@ -124,9 +150,9 @@ static __always_inline int mt_in_system_call(struct pt_regs* regs) {
 
 #elif defined(__TARGET_ARCH_arm64)
 
-static __always_inline __u64 mt_frameless_caller(__u64 ip, __u64 sp, int is_wrapper) {
-    (void)ip, (void)sp, (void)is_wrapper;
-    return 0;
+static __always_inline __u32 mt_frameless_callers(struct mt_stack* stack, __u64 sp, __u64 fp, __u32 words, __u64* hash) {
+    (void)stack, (void)sp, (void)fp, (void)words, (void)hash;
+    return 1;
 }
 static __always_inline __u64 mt_instruction(struct pt_regs* regs) {
     return MT_REGS(regs)->pc;
@@ -142,13 +168,13 @@ static __always_inline int mt_in_system_call(struct pt_regs* regs) {
 
 #endif
 
-/* The stack of the current thread's user code, into its scratch. Returns the hash; 0: it has no user code (a kernel worker). */
-static __always_inline __u64 mt_user_stack(struct task_struct* task, struct mt_stack* stack, int is_wrapper, __u64* code) {
+/* The stack of the current thread's user code, into its scratch. Returns the hash; 0: it has no user code (a kernel worker). `words` of
+ * it are searched for frameless callers. */
+static __always_inline __u64 mt_user_stack(struct task_struct* task, struct mt_stack* stack, __u32 words, __u64* code) {
     struct pt_regs* regs = (struct pt_regs*)bpf_task_pt_regs(task);
     __u64 ip = mt_instruction(regs);
     __u64 sp = mt_stack_pointer(regs);
     __u64 fp = mt_frame_pointer(regs);
-    __u64 caller;
     __u64 hash;
 
     if (ip < MT_MIN_CODE_ADDRESS || ip >= MT_MAX_CODE_ADDRESS) {
@@ -159,12 +185,16 @@ static __always_inline __u64 mt_user_stack(struct task_struct* task, struct mt_s
     *code = mt_in_system_call(regs) ? ip : ip + 1;
     stack->address[0] = *code;
     hash = mt_hash_step(MT_HASH_SEED, *code);
-    caller = mt_frameless_caller(ip, sp, is_wrapper);
-    if (!caller) {
+    switch (mt_frameless_callers(stack, sp, fp, words, &hash)) { /* constants: the walk's bounds must be known */
+    case 1:
         return mt_walk_frames(stack, 1, hash, sp, fp);
+    case 2:
+        return mt_walk_frames(stack, 2, hash, sp, fp);
+    case 3:
+        return mt_walk_frames(stack, 3, hash, sp, fp);
+    default:
+        return mt_walk_frames(stack, 4, hash, sp, fp);
     }
-    stack->address[1] = caller;
-    return mt_walk_frames(stack, 2, mt_hash_step(hash, caller), sp, fp);
 }
 
 /* Keeps the stack. Returns its key, 0 where there is no room: then the innermost address has to do. */
@@ -249,7 +279,7 @@ static __always_inline void mt_add_to_site(struct mt_page_process* process, stru
         MT_PAGE_COUNT(process_key, pages_state_lost);
     } else {
         struct mt_page_site fresh = {.process = process_key};
-        __u64 hash = mt_user_stack(task, &thread->stack, 0, &fresh.code);
+        __u64 hash = mt_user_stack(task, &thread->stack, MT_FAULT_WORDS, &fresh.code);
         key = mt_site_key(hash, process_key, MT_PAGE_MAP);
         site = bpf_map_lookup_elem(&page_sites, &key);
         if (!site) {
@@ -350,7 +380,7 @@ static __always_inline void mt_send_with_stack(struct mt_page_process* process, 
                                                struct mt_page_record* record) {
     struct mt_page_thread* thread = mt_page_thread(process, task);
     if (thread) {
-        __u64 hash = mt_user_stack(task, &thread->stack, 1, &record->code);
+        __u64 hash = mt_user_stack(task, &thread->stack, MT_SCANNED_WORDS, &record->code);
         record->stack = hash ? mt_keep_stack(process->key, hash, &thread->stack) : 0;
     }
     mt_send(process, record);
