@@ -8,10 +8,12 @@
 
 enum { kPage = 4096 };
 
+static int advice = MADV_NOHUGEPAGE; // a page at a time: the truth is to the page
+
 static char* map_anonymous(size_t bytes) {
     char* memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     truth_check(memory != MAP_FAILED, "mmap");
-    truth_check(madvise(memory, bytes, MADV_NOHUGEPAGE) == 0, "madvise"); // a page at a time: the truth is to the page
+    truth_check(madvise(memory, bytes, advice) == 0, "madvise");
     return memory;
 }
 
@@ -78,9 +80,21 @@ static LEAKING void do_read(char* memory, size_t pages) {
     }
 }
 
+// The heap beside it: of blocks that fit into what is touched already.
+static LEAKING void leak_malloc(void) {
+    TRUTH_HERE(site);
+    for (int i = 0; i < 10; i++) {
+        truth_alloc(&site, malloc(truth_opaque(40)), 40);
+    }
+}
+
 int main(int argc, char** argv) {
     long long pages = truth_option(argc, argv, "--pages", 1000);
     long long rounds = truth_option(argc, argv, "--rounds", 3);
+    if (truth_option(argc, argv, "--huge", 0)) {
+        advice = MADV_HUGEPAGE;
+    }
+    memset(truth_escape(malloc(4000)), 1, 4000); // libc sets its heap up
     char* setup = map_anonymous((size_t)pages * kPage);
     touch(setup, kPage); // one page, so that what is there when tracing begins is not nothing
     truth_ready(argc, argv);
@@ -90,6 +104,7 @@ int main(int argc, char** argv) {
     touch(leak_moved((size_t)pages), kPage);
     leak_break((size_t)pages);
     do_read(setup + kPage, (size_t)pages - 1);
+    leak_malloc();
     truth_note("page_bytes", kPage);
     truth_note("touched_pages", pages + pages * (rounds + 1) + 1 + pages + (pages - 1));
     truth_note("returned_pages", pages * rounds + pages / 4 * 3);

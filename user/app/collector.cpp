@@ -340,6 +340,9 @@ std::string Collector::describe(std::int32_t pid) const {
         for (const auto& source : found->second.started.sources) {
             text += (text.empty() ? "" : "; ") + source;
         }
+        if (text.empty() && pages_) {
+            text = pages_->source();
+        }
     }
     return text;
 }

@@ -138,12 +138,8 @@ int run_doctor() {
     print_check(features.uprobe_session, "uprobe session links",
                 features.uprobe_session ? "offered by this kernel, not used yet" : "not offered by this kernel, not used yet");
     const auto pages = PageTracer::load({.max_processes = 1, .max_sites = 1, .max_stacks = 1});
-    std::string seen;
-    for (const auto& source : pages ? pages->sources() : std::vector<std::string>()) {
-        seen += (seen.empty() ? "" : "; ") + source.substr(source.find(": ") + 2);
-    }
     print_check(pages.has_value(), "pages tier",
-                pages ? seen : pages.error().message + ": growth that no malloc explains stays unexplained");
+                pages ? pages->source() : pages.error().message + ": growth that no malloc explains stays unexplained");
     if (features.costs.emulated_ns > 0) {
         std::printf(
             "%-8s %-22s %.0f ns on an instruction that the kernel emulates, %.0f ns on one that it single-steps; %.0f ns more "

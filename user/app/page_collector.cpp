@@ -27,7 +27,7 @@ Status PageCollector::follow(std::int32_t pid, ProcessId id) {
     process.id = id;
     process.key = *key;
     process.sent.process = id;
-    sink_(PagesStarted{id, tracer_.sources()});
+    sink_(PagesStarted{id, {source()}});
     return {};
 }
 
@@ -42,7 +42,7 @@ void PageCollector::follow_image(std::int32_t pid, ProcessId id) {
     process.id = id;
     process.key = *key;
     process.sent.process = id;
-    sink_(PagesStarted{id, tracer_.sources()});
+    sink_(PagesStarted{id, {source()}});
     for (const auto& record : early) {
         if (record.key == process.key) {
             apply(pid, process, record);

@@ -40,7 +40,8 @@ public:
     /// Adds this tier's counters to those of the heap.
     void add_counters(std::int32_t pid, mt_counters& counters) const;
 
-    [[nodiscard]] const std::vector<std::string>& sources() const { return tracer_.sources(); }
+    /// As coverage.sources names it.
+    [[nodiscard]] std::string source() const { return "pages: " + tracer_.source(); }
     [[nodiscard]] int records_fd() const { return tracer_.records_fd(); }
 
 private:

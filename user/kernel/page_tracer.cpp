@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <vector>
 
 #include "bpf/pages.skel.h"
 #include "kernel/libbpf_log.hpp"
@@ -63,7 +64,7 @@ struct PageTracer::Impl {
     std::vector<bpf_link*> links;
     std::unique_ptr<ring_buffer, RingCloser> ring;
     std::function<void(const mt_page_record&)> on_record;
-    std::vector<std::string> sources;
+    std::string source;                   ///< "touched memory, mmap, ..."
     std::vector<bool> used;               ///< by slot
     std::vector<mt_process_key> last_key; ///< by slot: generations never repeat
 
@@ -102,12 +103,12 @@ struct PageTracer::Impl {
             return fail_errno("cannot follow exec", errno);
         }
         if (parts.resident && attach_all({skeleton->progs.resident_changed})) {
-            sources.emplace_back("pages: touched memory");
+            source = "touched memory";
         }
         if (parts.mappings && attach_all(mapping_programs(skeleton))) {
-            sources.emplace_back("pages: mmap, munmap, mremap, brk");
+            source += std::string(source.empty() ? "" : ", ") + "mmap, munmap, mremap, brk";
         }
-        return sources.empty() ? fail_errno("no tracepoint of the pages tier can be attached", errno) : Status();
+        return source.empty() ? fail_errno("no tracepoint of the pages tier can be attached", errno) : Status();
     }
 
     void zero_per_cpu(const bpf_map* map, std::uint32_t slot) {
@@ -173,8 +174,8 @@ Result<PageTracer> PageTracer::load(const PageLimits& limits) {
     return PageTracer(std::move(impl));
 }
 
-const std::vector<std::string>& PageTracer::sources() const {
-    return impl_->sources;
+const std::string& PageTracer::source() const {
+    return impl_->source;
 }
 
 Result<mt_process_key> PageTracer::add_process(std::int32_t pid) {

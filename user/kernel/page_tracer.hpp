@@ -7,7 +7,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/result.hpp"
 #include "bpf/pages.h"
@@ -29,8 +28,8 @@ public:
     PageTracer(PageTracer&&) noexcept;
     PageTracer& operator=(PageTracer&&) noexcept;
 
-    /// What is seen, for people: "pages: touched memory", "pages: mmap, ..."; never empty.
-    [[nodiscard]] const std::vector<std::string>& sources() const;
+    /// What is seen, for people: "touched memory, mmap, munmap, mremap, brk", or a part of it; never empty.
+    [[nodiscard]] const std::string& source() const;
 
     /// The key of the address space that the process has now. Exec advances it in the kernel.
     Result<mt_process_key> add_process(std::int32_t pid);
