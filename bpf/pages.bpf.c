@@ -83,57 +83,98 @@ static __always_inline void mt_page_count(mt_process_key key, __u32 counter) {
  * nothing. A wrapper of a system call may keep something, and be called by another. */
 #define MT_SCANNED_WORDS 16
 #define MT_FAULT_WORDS 1
-#define MT_FRAMELESS_CALLERS 3
+#define MT_FRAMELESS_CALLERS 2
 
 #if defined(__TARGET_ARCH_x86)
 
-/* A call to near code is a call of what runs; one from another object comes through a table of its own. */
-#define MT_NEAR_BYTES (1ll << 16)
+/* A function is shorter than this; hardly any is. */
+#define MT_FUNCTION_BYTES (1u << 16)
 #define MT_FAR_BYTES (1ll << 20)
+#define MT_NO_CALL (~0ull)
+#define MT_CALL_SOMEWHERE (~0ull - 1) /* through a register, into another object */
 
-/* True where `word` follows a call that can have led to the code at `ip`: what stands on a stack is a return address then, and hardly
- * anything else. */
-static __always_inline int returns_from(__u64 word, __u64 ip) {
+static __always_inline __s32 displacement(const __u8* bytes) {
+    return (__s32)((__u32)bytes[0] | (__u32)bytes[1] << 8 | (__u32)bytes[2] << 16 | (__u32)bytes[3] << 24);
+}
+
+/* How far behind the beginning of the called function `ip` lies, if `word` follows a call that can have led there; MT_NO_CALL where it
+ * follows none. A return address is known by that: of all calls, the one to the nearest beginning is to the function that `ip` is in.
+ * Calls through a linkage table are looked up in it. Global, so that it is verified once. */
+__noinline __u64 mt_call_distance(__u64 word, __u64 ip) {
     __u8 before[6];
-    __s64 distance = (__s64)(ip - word);
-    int far = distance > MT_FAR_BYTES || distance < -MT_FAR_BYTES;
+    __u8 stub[16];
+    __u64 target;
+    __s64 apart = (__s64)(ip - word);
 
     if (word < MT_MIN_CODE_ADDRESS || word >= MT_MAX_CODE_ADDRESS ||
         bpf_probe_read_user(before, sizeof(before), (void*)(word - 6))) {
-        return 0;
+        return MT_NO_CALL;
     }
-    if (before[1] == 0xe8) { /* call relative */
-        __s32 offset = (__s32)((__u32)before[2] | (__u32)before[3] << 8 | (__u32)before[4] << 16 | (__u32)before[5] << 24);
-        __s64 into = (__s64)(ip - (word + (__s64)offset));
-        return far || (into >= 0 && into < MT_NEAR_BYTES);
+    if (before[1] == 0xe8) { /* call */
+        target = word + displacement(before + 2);
+        if (ip - target < MT_FUNCTION_BYTES) {
+            return ip - target;
+        }
+        if (bpf_probe_read_user(stub, sizeof(stub), (void*)target)) {
+            return MT_NO_CALL;
+        }
+        if (stub[0] == 0xff && stub[1] == 0x25) { /* jmp *entry(%rip), perhaps behind endbr64, perhaps with a bnd prefix */
+            target += 6 + displacement(stub + 2);
+        } else if (stub[4] == 0xff && stub[5] == 0x25) {
+            target += 10 + displacement(stub + 6);
+        } else if (stub[5] == 0xff && stub[6] == 0x25) {
+            target += 11 + displacement(stub + 7);
+        } else {
+            return MT_NO_CALL;
+        }
+        target = mt_word_at(target);
+    } else if (before[0] == 0xff && before[1] == 0x15) { /* call *entry(%rip) */
+        target = mt_word_at(word + displacement(before + 2));
+    } else if (before[4] == 0xff && (before[5] & 0xf8) == 0xd0) { /* call *%reg */
+        return apart > MT_FAR_BYTES || apart < -MT_FAR_BYTES ? MT_CALL_SOMEWHERE : MT_NO_CALL;
+    } else {
+        return MT_NO_CALL;
     }
-    /* call *table(%rip), call *%reg */
-    return far && ((before[0] == 0xff && before[1] == 0x15) || (before[4] == 0xff && (before[5] & 0xf8) == 0xd0));
+    return ip - target < MT_FUNCTION_BYTES ? ip - target : MT_NO_CALL;
+}
+
+/* Which of the `words` at `sp`, from `start` on and up to the first frame, is the return address into the caller of the function that `ip`
+ * is in; MT_SCANNED_WORDS: none. */
+__noinline __u32 mt_find_caller(__u64 sp, __u64 fp, __u32 start, __u32 words, __u64 ip) {
+    __u64 nearest = MT_NO_CALL;
+    __u32 found = MT_SCANNED_WORDS;
+    for (__u32 i = 0; i < MT_SCANNED_WORDS && i < words && sp + 8 * i != fp; i++) {
+        __u64 word = i < start ? 0 : mt_word_at(sp + 8 * i);
+        __u64 distance = word ? mt_call_distance(word, ip) : MT_NO_CALL;
+        if (distance < nearest) {
+            nearest = distance;
+            found = i;
+        }
+    }
+    return found;
 }
 
 /* C libraries have no frames: neither their system call wrappers nor their memory functions. Frame pointers alone would miss the very
- * function that called them. So look for return addresses at the top of the stack, up to the first frame. Returns how many addresses
- * `stack` has then; the first is there. */
+ * function that called them. So look for return addresses at the top of the stack. Returns how many addresses `stack` has then; the
+ * first is there. */
 static __always_inline __u32 mt_frameless_callers(struct mt_stack* stack, __u64 sp, __u64 fp, __u32 words, __u64* hash) {
-    __u32 depth = 1;
+    __u32 start = 0;
     __u64 ip = stack->address[0];
-    for (__u32 i = 0; i < MT_SCANNED_WORDS && i < words; i++, sp += 8) {
-        __u64 word;
-        if (sp == fp) {
-            break;
+    for (__u32 level = 1; level <= MT_FRAMELESS_CALLERS; level++) {
+        __u32 at;
+        if (level > 1 && mt_call_distance(mt_word_at(fp + 8), ip) != MT_NO_CALL) {
+            return level; /* its frame is the next one */
         }
-        word = mt_word_at(sp);
-        if (!returns_from(word, ip)) {
-            continue;
+        at = mt_find_caller(sp, fp, start, words, ip);
+        if (at >= MT_SCANNED_WORDS) {
+            return level;
         }
-        stack->address[depth & 3] = word;
-        *hash = mt_hash_step(*hash, word);
-        ip = word;
-        if (++depth > MT_FRAMELESS_CALLERS) {
-            break;
-        }
+        ip = mt_word_at(sp + 8 * at);
+        stack->address[level] = ip;
+        *hash = mt_hash_step(*hash, ip);
+        start = at + 1;
     }
-    return depth;
+    return MT_FRAMELESS_CALLERS + 1;
 }
 
 static __always_inline __u64 mt_instruction(struct pt_regs* regs) {
@@ -168,14 +209,27 @@ static __always_inline int mt_in_system_call(struct pt_regs* regs) {
 
 #endif
 
-/* The stack of the current thread's user code, into its scratch. Returns the hash; 0: it has no user code (a kernel worker). `words` of
- * it are searched for frameless callers. */
+/* The stack of code at `ip`, of whose words `words` are searched for frameless callers. Returns its hash. Global: see above. */
+__noinline __u64 mt_stack_at(struct mt_stack* stack, __u64 ip, __u64 sp, __u64 fp, __u32 words) {
+    __u64 hash = mt_hash_step(MT_HASH_SEED, ip);
+    if (!stack) {
+        return 0;
+    }
+    stack->address[0] = ip;
+    switch (mt_frameless_callers(stack, sp, fp, words, &hash)) { /* constants: the walk's bounds must be known */
+    case 1:
+        return mt_walk_frames(stack, 1, hash, sp, fp);
+    case 2:
+        return mt_walk_frames(stack, 2, hash, sp, fp);
+    default:
+        return mt_walk_frames(stack, 3, hash, sp, fp);
+    }
+}
+
+/* The stack of the current thread's user code, into its scratch. Returns the hash; 0: it has no user code (a kernel worker). */
 static __always_inline __u64 mt_user_stack(struct task_struct* task, struct mt_stack* stack, __u32 words, __u64* code) {
     struct pt_regs* regs = (struct pt_regs*)bpf_task_pt_regs(task);
     __u64 ip = mt_instruction(regs);
-    __u64 sp = mt_stack_pointer(regs);
-    __u64 fp = mt_frame_pointer(regs);
-    __u64 hash;
 
     if (ip < MT_MIN_CODE_ADDRESS || ip >= MT_MAX_CODE_ADDRESS) {
         *code = 0;
@@ -183,18 +237,7 @@ static __always_inline __u64 mt_user_stack(struct task_struct* task, struct mt_s
     }
     /* All addresses of a stack are return addresses: names are looked up for the byte before. */
     *code = mt_in_system_call(regs) ? ip : ip + 1;
-    stack->address[0] = *code;
-    hash = mt_hash_step(MT_HASH_SEED, *code);
-    switch (mt_frameless_callers(stack, sp, fp, words, &hash)) { /* constants: the walk's bounds must be known */
-    case 1:
-        return mt_walk_frames(stack, 1, hash, sp, fp);
-    case 2:
-        return mt_walk_frames(stack, 2, hash, sp, fp);
-    case 3:
-        return mt_walk_frames(stack, 3, hash, sp, fp);
-    default:
-        return mt_walk_frames(stack, 4, hash, sp, fp);
-    }
+    return mt_stack_at(stack, *code, mt_stack_pointer(regs), mt_frame_pointer(regs), words);
 }
 
 /* Keeps the stack. Returns its key, 0 where there is no room: then the innermost address has to do. */
