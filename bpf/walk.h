@@ -20,8 +20,11 @@ const volatile __u32 max_frames = 64;
 static __always_inline __u64 mt_walk_frames(struct mt_stack* stack, __u32 first, __u64 hash, __u64 lower, __u64 fp) {
     __u32 depth = first;
     stack->flags = MT_STACK_TRUNCATED;
-    for (__u32 i = first; i < MT_MAX_FRAMES; i++) {
-        __u64 frame[2]; /* the caller's frame pointer, the return address */
+    for (__u32 i = 1; i < MT_MAX_FRAMES; i++) { /* from 1, so that the verifier knows i whatever it knows of `first` */
+        __u64 frame[2];                         /* the caller's frame pointer, the return address */
+        if (i < first) {
+            continue;
+        }
         if (i >= max_frames) {
             break;
         }
