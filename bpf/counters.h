@@ -33,7 +33,11 @@
     X(unwound_calls, 0, "calls whose return address was put back because an exception passed through")                           \
     X(out_unreadable, 1, "allocations not followed: the result pointer could not be read")                                       \
     X(rollback_lost, 1, "blocks lost when a realloc failed and the old block found no room")                                     \
-    X(events_lost, 1, "process events lost: the ring buffer was full")
+    X(events_lost, 1, "process events lost: the ring buffer was full")                                                           \
+    X(pages_sites_full, 1, "pages touched that are counted without their call site: the table is full")                          \
+    X(pages_stacks_full, 1, "stacks of the pages tier cut to their first address: the table is full")                            \
+    X(pages_state_lost, 1, "events of the pages tier without call site: no memory for the thread's state")                       \
+    X(pages_records_lost, 1, "mappings made or removed unseen: the pages tier's ring buffer was full")
 
 enum mt_counter {
 #define MT_COUNTER_ENUM(name, loss, text) MT_COUNTER_##name,

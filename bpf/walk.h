@@ -16,16 +16,15 @@
 /* How many frames are kept: more cost 30 to 60 ns each at every allocation. */
 const volatile __u32 max_frames = 64;
 
-/* Fills `stack` and returns the hash of its addresses. */
-static __always_inline __u64 mt_walk(struct pt_regs* ctx, __u64 return_address, struct mt_stack* stack) {
-    __u64 hash = mt_hash_step(MT_HASH_SEED, return_address);
-    __u64 lower = mt_stack_pointer(ctx);
-    __u64 fp = mt_frame_pointer(ctx);
-    __u32 depth = 1;
-    stack->address[0] = return_address;
+/* Goes on along the frame pointers: `first` addresses stand in `stack`, with that hash; frames lie above `lower`. */
+static __always_inline __u64 mt_walk_frames(struct mt_stack* stack, __u32 first, __u64 hash, __u64 lower, __u64 fp) {
+    __u32 depth = first;
     stack->flags = MT_STACK_TRUNCATED;
-    for (__u32 i = 1; i < MT_MAX_FRAMES; i++) {
-        __u64 frame[2]; /* the caller's frame pointer, the return address */
+    for (__u32 i = 1; i < MT_MAX_FRAMES; i++) { /* from 1, so that the verifier knows i whatever it knows of `first` */
+        __u64 frame[2];                         /* the caller's frame pointer, the return address */
+        if (i < first) {
+            continue;
+        }
         if (i >= max_frames) {
             break;
         }
@@ -53,6 +52,12 @@ static __always_inline __u64 mt_walk(struct pt_regs* ctx, __u64 return_address, 
     }
     stack->depth = depth;
     return hash;
+}
+
+/* Fills `stack` and returns the hash of its addresses. */
+static __always_inline __u64 mt_walk(struct pt_regs* ctx, __u64 return_address, struct mt_stack* stack) {
+    stack->address[0] = return_address;
+    return mt_walk_frames(stack, 1, mt_hash_step(MT_HASH_SEED, return_address), mt_stack_pointer(ctx), mt_frame_pointer(ctx));
 }
 
 #endif

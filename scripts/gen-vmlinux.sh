@@ -22,13 +22,16 @@ import sys
 CONSTANTS = """
     BPF_MAP_TYPE_HASH BPF_MAP_TYPE_ARRAY BPF_MAP_TYPE_PERCPU_ARRAY BPF_MAP_TYPE_RINGBUF BPF_MAP_TYPE_TASK_STORAGE
     BPF_ANY BPF_NOEXIST BPF_F_NO_PREALLOC BPF_F_MMAPABLE BPF_LOCAL_STORAGE_GET_F_CREATE
+    BPF_RB_AVAIL_DATA BPF_RB_NO_WAKEUP BPF_RB_FORCE_WAKEUP MM_ANONPAGES MM_SHMEMPAGES
 """.split()
 
 # Kernel structures and their fields; relocated when the program is loaded. An embedded structure stands before its user.
 RELOCATED = {
     "xol_area": "vaddr",
     "uprobes_state": "xol_area",
-    "mm_struct": "uprobes_state",
+    "percpu_counter": "count counters",
+    "mm_struct": "uprobes_state rss_stat brk",
+    "bpf_array": "pptrs",
     "uprobe_task": "depth",
     "task_struct": "tgid real_parent mm utask nvcsw",
 }

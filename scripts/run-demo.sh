@@ -108,8 +108,8 @@ start_load() {
 
 trace() {
     local interval=$((seconds >= 15 ? 5 : seconds / 3)) status=0
-    say "memtrace --pid $server --interval ${interval}s --duration ${seconds}s"
-    timeout --foreground -s INT -k 10 $((seconds + 30)) "$out/memtrace" --pid "$server" --interval "${interval}s" \
+    say "memtrace --pid $server --sample exact --interval ${interval}s --duration ${seconds}s"
+    timeout --foreground -s INT -k 10 $((seconds + 30)) "$out/memtrace" --pid "$server" --sample exact --interval "${interval}s" \
         --duration "${seconds}s" --snapshot-dir "$work/snapshots" --snapshot-format json --snapshot-interval "${interval}s" \
         >"$work/memtrace.log" 2>&1 || status=$?
     if ((status != 0)); then die "memtrace ended with status $status: $(tail -n 5 "$work/memtrace.log")"; fi

@@ -90,7 +90,8 @@ def test_kernel_thread():
 def test_static_program_without_symbols():
     with Target.start("static_stripped") as target:
         pid = target.ready()
-        assert_refused(run_memtrace("--pid", pid), rf"process {pid} \(static_stripped\)", "malloc", "stripped")
+        run = run_memtrace("--pid", pid, "--allocator", "libc")
+        assert_refused(run, rf"process {pid} \(static_stripped\)", "allocator libc", "stripped")
         assert run_memtrace("probes", "--pid", pid).status == 1
         assert breakpoints(pid) == []
         target.go()
@@ -476,7 +477,8 @@ def test_several_targets_of_which_some_cannot_be_traced(target):
         pids = [word for pid in (free_pid(), bare.ready(), target.pid) for word in ("--pid", pid)]
         run = run_memtrace(*pids, "--output", "json", "--duration", "500ms")
     assert run.status == 0, run.err
-    assert {report["process"]["pid"] for report in run.reports()} == {target.pid}
+    modes = {report["process"]["pid"]: report["coverage"]["mode"] for report in run.reports()}
+    assert modes == {target.pid: "exact", bare.pid: "pages"}
     assert "no process" in run.err and "static_stripped" in run.err
     assert_well(target)
 

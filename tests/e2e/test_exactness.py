@@ -109,8 +109,8 @@ CASES = [
 # Placed and taken away one by one, at 50 ms each here: the cases in which the two ways could differ.
 ALSO_BY_OTHER_MEANS = {"dlopen_late", "exception_crew", "exec_self", "family", "fork_child", "longjmp_out", "own_malloc", "realloc_cases", "thread_exit"}
 
-# They have tests of their own below, or nothing to be exact about: spin is for benchmarks, static_stripped has no names.
-WITHOUT_CASE = {"spin", "static_stripped"}
+# They have tests of their own below or in test_pages.py, or nothing to be exact about: spin is for benchmarks.
+WITHOUT_CASE = {"spin", "static_stripped", "map_pages", "map_pages_stripped"}
 
 
 def check_counters(report, truth, expected):
@@ -128,6 +128,10 @@ def check_nothing_lost(report):
     assert coverage["mode"] == "exact" and coverage["lost"] == {} and coverage["sample_interval_bytes"] == 0
     total = report["totals"]
     assert total["live_bytes_ci95"] == [total["live_bytes"], total["live_bytes"]]
+
+
+def allocator_sources(report):
+    return [source for source in report["coverage"]["sources"] if not source.startswith("pages: ")]
 
 
 def check_sums(report):
@@ -260,21 +264,22 @@ def test_one_allocator_by_name(tmp_path, library):
     environment = {"LD_PRELOAD": shared_library(library)}
     report, truth = run_attached(tmp_path, USE_MALLOC, "--allocator", PRELOADED[library], env=environment)
     check_attached(report, truth, USE_MALLOC)
-    assert len(report["coverage"]["sources"]) == 1 and library in report["coverage"]["sources"][0]
+    sources = allocator_sources(report)
+    assert len(sources) == 1 and library in sources[0]
 
 
 def test_the_programs_own_allocator_by_name(tmp_path):
     own = next(case_ for case_ in CASES if case_.name == "own_malloc")
     report, truth = run_attached(tmp_path, own, "--allocator", "program")
     check_attached(report, truth, own)
-    assert [source.split(":")[0] for source in report["coverage"]["sources"]] == ["own_malloc"]
+    assert [source.split(":")[0] for source in allocator_sources(report)] == ["own_malloc"]
 
 
 def test_an_allocator_that_nobody_calls_has_nothing(tmp_path):
     """own_malloc is in libc's place: of libc's functions none is called."""
     report, _ = run_attached(tmp_path, case("own_malloc"), "--allocator", "libc")
     assert live_total(report) == (0, 0) and report["sites"] == []
-    assert [source.split(":")[0] for source in report["coverage"]["sources"]] == ["libc.so.6"]
+    assert [source.split(":")[0] for source in allocator_sources(report)] == ["libc.so.6"]
 
 
 def test_an_allocator_that_is_not_there_is_an_error(tmp_path):
@@ -283,8 +288,9 @@ def test_an_allocator_that_is_not_there_is_an_error(tmp_path):
         assert "jemalloc" in memtrace.said and memtrace.said.count("\n") == 1
 
 
-def test_a_static_program_without_names_is_an_error(tmp_path):
-    with Target.start("static_stripped") as target, Memtrace.start(tmp_path, "--pid", target.ready()) as memtrace:
+def test_a_static_program_without_names_is_an_error_where_an_allocator_is_asked_for(tmp_path):
+    options = ["--allocator", "libc"]
+    with Target.start("static_stripped") as target, Memtrace.start(tmp_path, "--pid", target.ready(), *options) as memtrace:
         assert memtrace.finish() == 1
         assert f"process {target.pid} (static_stripped)" in memtrace.said and "stripped" in memtrace.said
         assert memtrace.said.startswith("memtrace: ") and memtrace.said.count("\n") == 1

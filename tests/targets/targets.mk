@@ -11,6 +11,7 @@ TARGET_FLAGS_own_malloc    = -rdynamic -fno-builtin
 
 TARGET_FLAGS_static_malloc   = -static
 TARGET_FLAGS_static_stripped = -static -s
+TARGET_FLAGS_map_pages_stripped = -static -s
 
 # Shared objects that targets load at run time.
 TARGETS += $(OUT)/targets/libleaky.so $(OUT)/targets/liballocator.so
@@ -26,3 +27,4 @@ $(patsubst %,$(OUT)/targets/%,churn8 cross_thread_free exception_crew hostile sp
 $(patsubst %,$(OUT)/targets/%,dlopen_late exec_self fork_child hostile): tests/targets/self.h
 $(patsubst %,$(OUT)/targets/%,liballocator.so own_malloc): tests/targets/arena.h
 $(OUT)/targets/static_stripped: tests/targets/static_malloc.c
+$(OUT)/targets/map_pages_stripped: tests/targets/map_pages.c

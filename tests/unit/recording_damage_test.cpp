@@ -80,7 +80,7 @@ TEST(RecordingHeader, ForeignFilesAreNotCalledTruncated) {
 
 TEST(RecordingGrowth, UnknownKindsAreSkippedAndCounted) {
     std::string strange;
-    append_record(strange, 13, "something new");
+    append_record(strange, 0x7000, "something new");
     append_record(strange, 0, "");
     append_record(strange, 0xfffe, std::string(1000, 'x'));
     const auto tick = record_of(TickEnded{1, 2});

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 # pylint: disable=wrong-import-position
 from memtrace_runner import Launched, Memtrace, live_by_function, live_total  # noqa: E402
 from targets import TARGETS, Target, bare_name  # noqa: E402
-from tracer import Tracer, assert_nothing_left, breakpoints, run_memtrace  # noqa: E402
+from tracer import PAGE, Tracer, assert_nothing_left, breakpoints, run_memtrace  # noqa: E402
 
 RELEASE = tuple(int(number) for number in platform.release().split(".")[:2])
 HAS_MULTI = RELEASE >= (6, 6)
@@ -56,8 +56,10 @@ def test_doctor_says_what_this_kernel_lacks():
         "uprobes with cookies": "yes",
         "uprobe_multi links": "yes" if HAS_MULTI else "NO",
         "uprobe session links": "NO",  # since 6.13
+        "pages tier": "yes",
     }
     assert expected.items() <= found.items()
+    assert "touched memory, mmap, munmap, mremap, brk" in run.out
     assert HAS_MULTI or re.search(r"^NO +uprobe_multi links .*falls back to one perf event", run.out, re.MULTILINE)
     assert run.out.endswith("memtrace can trace here\n")
 
@@ -74,6 +76,25 @@ def test_an_attach_method_that_is_insisted_on_is_used_or_refused(tmp_path):
         target.go()
         target.truth()
         assert target.finish() == 0
+
+
+@pytest.mark.parametrize("name", ["map_pages", "map_pages_stripped"])
+def test_pages_that_are_touched_and_mapped(tmp_path, name):
+    with Target.start(name) as target, Memtrace.attach(tmp_path, target.ready()) as memtrace:
+        target.go()
+        truth = target.truth()
+        report = memtrace.stop()
+        assert target.finish() == 0, target.stderr()
+    pages = report["pages"]
+    kept = [size for function, (size, _) in truth.leaks.items() if function != "leak_malloc"]
+    held = [site["bytes"] for site in pages["sites"] if site["kind"] != "fault"]
+    assert sorted(held) == sorted(kept)
+    # Before 6.2 the kernel tells of what a thread touches when it has gathered 64 pages.
+    slack = PAGE * (1 + os.cpu_count() if RELEASE >= (6, 2) else 2 * 64)
+    assert abs(pages["faulted_bytes"] - truth.notes["touched_pages"] * PAGE) <= slack
+    assert abs(pages["returned_bytes"] - truth.notes["returned_pages"] * PAGE) <= slack
+    assert report["coverage"]["lost"] == {}
+    assert report["coverage"]["mode"] == ("pages" if name == "map_pages_stripped" else "exact")
 
 
 def test_the_verifier_accepts_the_programs():

@@ -70,6 +70,11 @@ Status Collector::follow(std::int32_t pid, Stage stage) {
         tracer_.remove_process(process.key);
         return status;
     }
+    if (pages_) {
+        if (auto status = pages_->follow(pid, process.id); !status) {
+            say(status.error().message);
+        }
+    }
     followed_[pid] = std::move(process);
     return {};
 }
@@ -95,9 +100,9 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
         }
     }
     if (process.started.sources.empty() && stage == Stage::running) {
-        const std::string what = options_.allocator == "auto" ? "malloc and its family" : "the allocator " + options_.allocator;
-        return fail("process " + std::to_string(pid) + " (" + info->comm + ") has no function of " + what +
-                    " that can be found: a stripped static program? See memtrace probes --pid " + std::to_string(pid));
+        if (auto status = miss_allocator(pid, info->comm); !status) {
+            return status;
+        }
     }
     process.started = {process.id, pid,       info->start_wall_ns, monotonic_ns(),         process.from_start,
                        info->comm, info->exe, info->cmdline,       process.started.sources};
@@ -112,6 +117,25 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
     sample_usage(pid, process); // what rates begin with
     learn_modules(pid, process, *mappings);
     return {};
+}
+
+Status Collector::miss_allocator(std::int32_t pid, const std::string& comm) const {
+    const bool any = options_.allocator == "auto";
+    const std::string text = "process " + std::to_string(pid) + " (" + comm + ") has no function of " +
+                             (any ? "malloc and its family" : "the allocator " + options_.allocator) +
+                             " that can be found: a stripped static program? See memtrace probes --pid " + std::to_string(pid);
+    if (!any || !pages_) {
+        return fail(text);
+    }
+    say(text + "; following the growth of its pages only");
+    return {};
+}
+
+void Collector::watch_pages(PageTracer& tracer) {
+    pages_.emplace(tracer, sink_, [this](std::int32_t pid, const mt_stack& stack) {
+        const auto found = followed_.find(pid);
+        return found == followed_.end() ? StackId{} : intern_addresses(pid, found->second, stack);
+    });
 }
 
 Status Collector::attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings) {
@@ -143,6 +167,9 @@ void Collector::learn_modules(std::int32_t pid, Followed& process, const std::ve
 void Collector::activate(std::int32_t pid) {
     if (const auto found = followed_.find(pid); found != followed_.end()) {
         tracer_.activate(found->second.key);
+        if (pages_) {
+            pages_->activate(pid);
+        }
     }
 }
 
@@ -170,6 +197,9 @@ void Collector::end(std::int32_t pid, EndReason reason) {
     }
     tell_end(found->second, reason);
     tracer_.remove_process(found->second.key);
+    if (pages_) {
+        pages_->end(pid);
+    }
     followed_.erase(found);
 }
 
@@ -183,6 +213,9 @@ void Collector::tell_end(const Followed& process, EndReason reason) {
 void Collector::deactivate_all() {
     for (const auto& [pid, process] : followed_) {
         tracer_.deactivate(process.key);
+        if (pages_) {
+            pages_->deactivate(pid);
+        }
     }
 }
 
@@ -211,6 +244,9 @@ void Collector::on_exec(std::int32_t pid, mt_process_key key) {
     if (const auto status = check_program(pid); !status && read_process_info(pid)) { // libc's probes would hold in there as well
         say(status.error().message);
         tracer_.remove_process(key);
+        if (pages_) {
+            pages_->end(pid);
+        }
         followed_.erase(found);
         return;
     }
@@ -225,6 +261,9 @@ void Collector::on_exec(std::int32_t pid, mt_process_key key) {
         sink_(process.started);
     }
     found->second = std::move(process);
+    if (pages_) {
+        pages_->follow_image(pid, found->second.id);
+    }
 }
 
 /// All events but those of processes that wait for their return addresses: these are served at once.
@@ -290,6 +329,9 @@ std::string Collector::describe(std::int32_t pid) const {
     if (const auto found = followed_.find(pid); found != followed_.end()) {
         for (const auto& source : found->second.started.sources) {
             text += (text.empty() ? "" : "; ") + source;
+        }
+        if (text.empty() && pages_) {
+            text = pages_->source();
         }
     }
     return text;

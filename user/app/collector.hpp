@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -16,6 +17,7 @@
 
 #include "app/address_space.hpp"
 #include "app/governor.hpp"
+#include "app/page_collector.hpp"
 #include "base/fd.hpp"
 #include "base/result.hpp"
 #include "kernel/heap_tracer.hpp"
@@ -38,6 +40,11 @@ class Collector {
 public:
     Collector(HeapTracer& tracer, CollectorOptions options, EventSink sink)
         : tracer_(tracer), options_(std::move(options)), sink_(std::move(sink)) {}
+    /// The pages tier follows what is followed from now on, also what has no allocator that can be found. `tracer` must outlive this.
+    void watch_pages(PageTracer& tracer);
+    /// Where the pages tier has more to say than should wait for a tick: a descriptor, -1 where it is not watched.
+    [[nodiscard]] int pages_fd() const { return pages_ ? pages_->records_fd() : -1; }
+    void read_pages() { pages_->read_records(); }
 
     /// What a process has done when it is attached to.
     enum class Stage : std::uint8_t {
@@ -109,6 +116,8 @@ private:
     void tell_mode(const Followed& process);
 
     Status start_process(std::int32_t pid, Followed& process, Stage stage);
+    /// Without an allocator: an error, or a note where the pages tier can do without.
+    Status miss_allocator(std::int32_t pid, const std::string& comm) const;
     Status attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
     void learn_modules(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
     void on_exec(std::int32_t pid, mt_process_key key);
@@ -117,6 +126,7 @@ private:
     std::uint16_t allocator_index(const std::string& name);
     std::optional<Frame> locate(std::int32_t pid, Followed& process, std::uint64_t address);
     StackId intern_stack(std::int32_t pid, Followed& process, const mt_site& site);
+    StackId intern_addresses(std::int32_t pid, Followed& process, const mt_stack& stack);
     SiteId intern_site(std::int32_t pid, Followed& process, std::uint64_t key, const mt_site& site);
     Status sample_sites();
     Status sample_ages(std::uint64_t now_ns);
@@ -135,6 +145,7 @@ private:
     EventSink sink_;
     Symbolizer symbolizer_;
     std::map<std::int32_t, Followed> followed_;
+    std::optional<PageCollector> pages_;
     std::vector<Owner> owners_; ///< by slot; as of the tick's start
     std::vector<std::string> allocators_;
     std::vector<SiteSample> samples_;         ///< by SiteId: what this tick adds up to

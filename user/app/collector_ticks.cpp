@@ -67,16 +67,20 @@ StackId Collector::intern_stack(std::int32_t pid, Followed& process, const mt_si
         stack->flags = MT_STACK_TRUNCATED;
         stack->address[0] = site.caller;
     }
+    return intern_addresses(pid, process, *stack);
+}
+
+StackId Collector::intern_addresses(std::int32_t pid, Followed& process, const mt_stack& stack) {
     std::vector<Frame> frames;
-    bool truncated = (stack->flags & MT_STACK_TRUNCATED) != 0;
-    for (std::uint32_t i = 0; i < stack->depth; ++i) {
-        const auto frame = locate(pid, process, stack->address[i]);
+    bool truncated = (stack.flags & MT_STACK_TRUNCATED) != 0;
+    for (std::uint32_t i = 0; i < stack.depth; ++i) {
+        const auto frame = locate(pid, process, stack.address[i]);
         // The caller is certain. Frames after it come from frame pointers: what does not follow a call is no return address.
         if (i > 0 && (!frame || (frame->module && !symbolizer_.follows_call(*frame)))) {
             truncated = true;
             break;
         }
-        frames.push_back(frame.value_or(Frame{ModuleId{}, stack->address[i]}));
+        frames.push_back(frame.value_or(Frame{ModuleId{}, stack.address[i]}));
     }
     auto [entry, fresh] = process.stacks.try_emplace({frames, truncated});
     if (fresh) {
@@ -142,6 +146,9 @@ void Collector::sample_process(std::int32_t pid, Followed& process) {
         counters.value[i] -= std::min(counters.value[i], process.counted_before.value[i]);
     }
     counters.value[MT_COUNTER_late_objects] = process.late_objects;
+    if (pages_) {
+        pages_->add_counters(pid, counters);
+    }
     process.probe_ns += tracer_.probe_ns(process.counters, counters);
     sample_usage(pid, process);
     for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
@@ -241,6 +248,11 @@ Status Collector::tick(bool with_ages) {
         if (!same(sample, sent)) {
             sink_(sample);
             sent = sample;
+        }
+    }
+    if (pages_) {
+        if (auto status = pages_->tick(); !status) {
+            return status;
         }
     }
     sink_(TickEnded{wall_ns(), now_ns});

@@ -7,6 +7,7 @@
 #include "app/commands.hpp"
 #include "app/message.hpp"
 #include "kernel/features.hpp"
+#include "kernel/page_tracer.hpp"
 #include "kernel/probe_plan.hpp"
 #include "proc/allocators.hpp"
 #include "proc/process.hpp"
@@ -137,6 +138,9 @@ int run_doctor() {
     print_check(features.uprobe_session, "uprobe session links",
                 features.uprobe_session ? "nested and unsampled calls pay for no return probe"
                                         : "not offered (Linux 6.13 or newer): every allocation pays for its return probe");
+    const auto pages = PageTracer::load({.max_processes = 1, .max_sites = 1, .max_stacks = 1});
+    print_check(pages.has_value(), "pages tier",
+                pages ? pages->source() : pages.error().message + ": growth that no malloc explains stays unexplained");
     if (features.costs.emulated_ns > 0) {
         std::printf(
             "%-8s %-22s %.0f ns on an instruction that the kernel emulates, %.0f ns on one that it single-steps; %.0f ns more "

@@ -87,6 +87,7 @@ private:
     std::optional<Error> recording_error_;
     std::optional<StopSignals> signals_;
     std::optional<HeapTracer> tracer_;
+    std::optional<PageTracer> pages_;
     std::optional<Collector> collector_;
     std::optional<OverheadControl> control_;
     std::optional<Launcher> launcher_;
@@ -169,6 +170,13 @@ Status Session::load(const KernelFeatures& features) {
     settings.fixed_interval = options_.sample_interval;
     settings.costs = collector_->probe_costs();
     control_.emplace(*collector_, settings, [this](const std::string& text) { note(text); });
+    auto pages = PageTracer::load({.max_frames = options_.max_frames});
+    if (pages) {
+        pages_ = std::move(*pages);
+        collector_->watch_pages(*pages_);
+    } else if (options_.verbose) {
+        note("the pages tier is not available: " + pages.error().message);
+    }
     on_event(RunStarted{MEMTRACE_VERSION, wall_ns(), monotonic_ns(), options_.min_age_ns, options_.max_live,
                         tracer_->kernel_bytes(), features.costs.emulated_ns});
     return {};
@@ -243,6 +251,7 @@ Status Session::wait(std::uint64_t until_ns) {
     for (const auto& [pid, fd] : watched) {
         fds.push_back({fd, POLLIN, 0});
     }
+    fds.push_back({collector_->pages_fd(), POLLIN, 0}); // -1 is passed over
     const std::uint64_t now = monotonic_ns();
     const auto left = until_ns > now ? (until_ns - now + 999'999) / 1'000'000 : 0;
     if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<std::uint64_t>(left, 1 << 30))) < 0 && errno != EINTR) {
@@ -254,6 +263,9 @@ Status Session::wait(std::uint64_t until_ns) {
     }
     if (fds[1].revents != 0) {
         collector_->handle_kernel_events();
+    }
+    if (fds.back().revents != 0) {
+        collector_->read_pages();
     }
     for (std::size_t i = 0; i < watched.size(); ++i) {
         if (fds[i + 2].revents != 0) {

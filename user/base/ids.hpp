@@ -14,10 +14,11 @@ struct Id {
     friend auto operator<=>(const Id&, const Id&) = default;
 };
 
-using ProcessId = Id<struct ProcessTag>; ///< one address space of one process: a new one after exec
-using ModuleId = Id<struct ModuleTag>;   ///< one mapped file of one process
-using StackId = Id<struct StackTag>;     ///< one distinct call stack of one process
-using SiteId = Id<struct SiteTag>;       ///< one call site: a stack and the allocator function it called
+using ProcessId = Id<struct ProcessTag>;   ///< one address space of one process: a new one after exec
+using ModuleId = Id<struct ModuleTag>;     ///< one mapped file of one process
+using StackId = Id<struct StackTag>;       ///< one distinct call stack of one process
+using SiteId = Id<struct SiteTag>;         ///< one call site: a stack and the allocator function it called
+using PageSiteId = Id<struct PageSiteTag>; ///< one site of the pages tier: a stack and what it did
 
 } // namespace memtrace
 

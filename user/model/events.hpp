@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "model/page_events.hpp"
 
 namespace memtrace {
 
@@ -147,6 +148,7 @@ struct ReportDue {
 };
 
 using Event = std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined,
-                           SiteSample, ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue>;
+                           SiteSample, ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue, PagesStarted,
+                           PageSiteDefined, PageSiteSample, PageSample>;
 
 } // namespace memtrace

@@ -168,12 +168,53 @@ void Model::on(const ReportDue&) {
             site.live_bytes_at_report = site.live_bytes();
             process.live_bytes_at_report += site.live_bytes_at_report;
         }
+        for (const auto site_id : process.page_sites) {
+            auto& site = page_sites_[site_id];
+            site.held_at_report = site.held_bytes();
+        }
         for (auto& [name, counter] : process.counters) {
             counter.at_report = counter.value;
         }
         process.usage_at_report = process.usage;
         process.report_mono_ns = process.last_mono_ns;
     }
+}
+
+void Model::on(const PagesStarted& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end()) {
+        ++ignored_;
+        return;
+    }
+    found->second.pages = event;
+}
+
+void Model::on(const PageSiteDefined& event) {
+    const auto process = processes_.find(event.process);
+    if (process == processes_.end() || page_sites_.contains(event.site)) {
+        ++ignored_;
+        return;
+    }
+    page_sites_[event.site].about = event;
+    process->second.page_sites.push_back(event.site);
+}
+
+void Model::on(const PageSiteSample& event) {
+    const auto found = page_sites_.find(event.site);
+    if (found == page_sites_.end()) {
+        ++ignored_;
+        return;
+    }
+    found->second.sample = event;
+}
+
+void Model::on(const PageSample& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end()) {
+        ++ignored_;
+        return;
+    }
+    found->second.page_totals = event;
 }
 
 } // namespace memtrace

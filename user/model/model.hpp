@@ -46,6 +46,16 @@ struct Counter {
     bool loss = false;
 };
 
+/// A site of the pages tier. What is returned never exceeds what was mapped, as both come from one place.
+struct PageSite {
+    PageSiteDefined about;
+    PageSiteSample sample;
+    std::uint64_t held_at_report = 0; ///< held_bytes at the report before
+    [[nodiscard]] std::uint64_t held_bytes() const {
+        return sample.bytes > sample.returned_bytes ? sample.bytes - sample.returned_bytes : 0;
+    }
+};
+
 /// Figures "at the report before" are what a ReportDue event stored: a report is built first, then the event is applied.
 struct Process {
     ProcessStarted about;
@@ -61,6 +71,9 @@ struct Process {
     std::uint64_t report_mono_ns = 0; ///< when the report before was made; attach time before the first
     Timeline timeline;
     std::vector<SiteId> sites;
+    std::optional<PagesStarted> pages; ///< the pages tier follows it
+    PageSample page_totals;
+    std::vector<PageSiteId> page_sites;
 };
 
 struct Module {
@@ -77,6 +90,7 @@ public:
     [[nodiscard]] const std::vector<ProcessId>& processes() const { return process_order_; }
     [[nodiscard]] const Process* process(ProcessId id) const { return find(processes_, id); }
     [[nodiscard]] const Site* site(SiteId id) const { return find(sites_, id); }
+    [[nodiscard]] const PageSite* page_site(PageSiteId id) const { return find(page_sites_, id); }
     [[nodiscard]] const StackDefined* stack(StackId id) const { return find(stacks_, id); }
     [[nodiscard]] const Module* module(ModuleId id) const { return find(modules_, id); }
     [[nodiscard]] const std::vector<SymbolLine>* symbol(const Frame& frame) const;
@@ -103,6 +117,10 @@ private:
     void on(const ModeChanged& event);
     void on(const TickEnded& event);
     void on(const ReportDue& event);
+    void on(const PagesStarted& event);
+    void on(const PageSiteDefined& event);
+    void on(const PageSiteSample& event);
+    void on(const PageSample& event);
 
     RunStarted run_;
     TickEnded now_;
@@ -111,6 +129,7 @@ private:
     std::unordered_map<ModuleId, Module> modules_;
     std::unordered_map<StackId, StackDefined> stacks_;
     std::unordered_map<SiteId, Site> sites_;
+    std::unordered_map<PageSiteId, PageSite> page_sites_;
     std::map<Frame, std::vector<SymbolLine>> symbols_;
     std::uint64_t ignored_ = 0;
 };

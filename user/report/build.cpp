@@ -80,11 +80,11 @@ void add_frame(const Model& model, const Frame& frame, std::vector<ReportFrame>&
     }
 }
 
-std::string site_id(const Model& model, const Site& site) {
+std::string site_id(const Model& model, const std::string& allocator, const std::string& function, StackId id) {
     StableHash hash;
-    hash.add(site.about.allocator);
-    hash.add(site.about.function);
-    if (const auto* stack = model.stack(site.about.stack)) {
+    hash.add(allocator);
+    hash.add(function);
+    if (const auto* stack = model.stack(id)) {
         for (const auto& frame : stack->frames) {
             const auto* module = model.module(frame.module);
             hash.add(module != nullptr ? base_name(module->about.path) : "");
@@ -110,7 +110,7 @@ void build_intervals(const Process& process, double bytes, double bytes_variance
 
 ReportSite build_site(const Model& model, const Process& process, const Site& site) {
     ReportSite out;
-    out.id = site_id(model, site);
+    out.id = site_id(model, site.about.allocator, site.about.function, site.about.stack);
     const bool aged = model.run().min_age_ns != 0;
     out.live_bytes = aged ? site.sample.aged_bytes : site.live_bytes();
     out.live_objects = aged ? site.sample.aged_objects : site.live_objects();
@@ -203,6 +203,10 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
         coverage.overhead.budget = process.mode.budget;
     }
     coverage.sources = process.about.sources;
+    if (process.pages) {
+        coverage.mode = coverage.sources.empty() ? "pages" : coverage.mode;
+        coverage.sources.insert(coverage.sources.end(), process.pages->sources.begin(), process.pages->sources.end());
+    }
     coverage.from_start = process.about.from_start;
     coverage.max_live = model.run().max_live;
     coverage.kernel_bytes = model.run().kernel_bytes;
@@ -223,6 +227,64 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
     overhead.trap_ns = hits > 0 && probe_ns > 0 ? probe_ns / hits : model.run().trap_ns;
     const auto cpu_ns = static_cast<double>(process.usage.cpu_ns - process.usage_at_report.cpu_ns);
     overhead.ratio = cpu_ns > 0 ? std::clamp(probe_ns / cpu_ns, 0.0, 1.0) : 0;
+}
+
+const char* kind_name(PageKind kind) {
+    return kind == PageKind::fault ? "fault" : kind == PageKind::mmap ? "mmap" : "brk";
+}
+
+ReportPageSite build_page_site(const Model& model, const PageSite& site, double interval_s) {
+    ReportPageSite out;
+    out.kind = kind_name(site.about.kind);
+    out.id = site_id(model, "pages", out.kind, site.about.stack);
+    out.bytes = site.held_bytes();
+    out.returned_bytes = site.sample.returned_bytes;
+    out.events = site.sample.events;
+    if (interval_s > 0) {
+        out.bytes_per_s = (static_cast<double>(site.held_bytes()) - static_cast<double>(site.held_at_report)) / interval_s;
+    }
+    if (const auto* stack = model.stack(site.about.stack)) {
+        out.stack_truncated = stack->truncated;
+        for (const auto& frame : stack->frames) {
+            add_frame(model, frame, out.stack);
+        }
+    }
+    return out;
+}
+
+/// Every place that ever touches new memory is one, most of them by a page or two.
+constexpr std::size_t kMaxPageSites = 100;
+
+void build_pages(const Model& model, const Process& process, Report& report) {
+    if (!process.pages) {
+        return;
+    }
+    auto& pages = report.pages;
+    pages.sources = process.pages->sources;
+    const auto& totals = process.page_totals;
+    pages.faulted_bytes = totals.faulted_bytes;
+    pages.returned_bytes = totals.returned_bytes;
+    pages.mapped_bytes = totals.mapped_bytes;
+    pages.unmapped_bytes = totals.unmapped_bytes;
+    std::vector<const PageSite*> holding;
+    for (const auto id : process.page_sites) {
+        if (const auto* site = model.page_site(id); site->held_bytes() != 0) {
+            holding.push_back(site);
+        }
+    }
+    std::stable_sort(holding.begin(), holding.end(),
+                     [](const PageSite* a, const PageSite* b) { return a->held_bytes() > b->held_bytes(); });
+    for (const auto* site : holding) {
+        if (pages.sites.size() < kMaxPageSites) {
+            pages.sites.push_back(build_page_site(model, *site, report.interval_s));
+        } else {
+            pages.other_sites += 1;
+            pages.other_bytes += site->held_bytes();
+        }
+    }
+    std::sort(pages.sites.begin(), pages.sites.end(), [](const ReportPageSite& a, const ReportPageSite& b) {
+        return a.bytes != b.bytes ? a.bytes > b.bytes : a.id < b.id;
+    });
 }
 
 /// What was lost could be live, all of it or none.
@@ -278,6 +340,8 @@ void build_verdict(const Process& process, Report& report) {
     } else if (judged) {
         verdict.class_name = "healthy";
         verdict.text = "no call site keeps growing";
+    } else if (report.coverage.mode == "pages") {
+        verdict.text = "no allocator was found to watch: see what touches and maps memory";
     } else {
         verdict.text = "followed too briefly to say";
     }
@@ -300,6 +364,7 @@ Report build_report(const Model& model, ProcessId id) {
     report.duration_s = seconds_between(process->about.attach_mono_ns, process->last_mono_ns);
     report.interval_s = seconds_between(process->report_mono_ns, process->last_mono_ns);
     report.min_age_s = static_cast<double>(model.run().min_age_ns) / static_cast<double>(kNanosPerSecond);
+    build_pages(model, *process, report);
     report.process = {process->about.pid,     rfc3339(process->about.start_wall_ns),
                       process->about.comm,    process->about.exe,
                       process->about.cmdline, process->usage.rss_bytes,

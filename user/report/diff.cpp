@@ -141,6 +141,21 @@ private:
         out_ << "live      ";
         figures(a.live_bytes, b.live_bytes, a.live_objects, b.live_objects);
         out_ << '\n';
+        if (before_.coverage.mode == "pages" || after_.coverage.mode == "pages") { // all that is known of one of them
+            pages();
+        }
+    }
+
+    void pages() {
+        const auto line = [this](const char* title, std::uint64_t before, std::uint64_t after) {
+            out_ << title << human_bytes(before) << " -> " << human_bytes(after) << " ("
+                 << human_signed_bytes(difference(after, before)) << ")\n";
+        };
+        const auto kept = [](std::uint64_t bytes, std::uint64_t gone) { return bytes > gone ? bytes - gone : 0; };
+        const auto& a = before_.pages;
+        const auto& b = after_.pages;
+        line("touched   ", kept(a.faulted_bytes, a.returned_bytes), kept(b.faulted_bytes, b.returned_bytes));
+        line("mapped    ", kept(a.mapped_bytes, a.unmapped_bytes), kept(b.mapped_bytes, b.unmapped_bytes));
     }
 
     /// "1.0 KiB -> 2.0 KiB (+1.0 KiB), 1 -> 2 blocks (+1)".
@@ -166,7 +181,7 @@ private:
             figures(change.bytes_before, change.bytes_after, change.objects_before, change.objects_after);
             out_ << "\n    " << printable(change.site->function.empty() ? "allocated" : change.site->function) << ", site "
                  << printable(change.site->id) << '\n';
-            write_stack(out_, *change.site,
+            write_stack(out_, change.site->stack, change.site->stack_truncated,
                         {.most = options_.verbose ? SIZE_MAX : kFramesShown, .verbose = options_.verbose, .indent = 6}, paint_);
         }
         if (shown < changes.size()) {

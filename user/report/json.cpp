@@ -52,6 +52,17 @@ Json interval_json(const double (&interval)[2]) {
     return Json::array({finite(interval[0]), finite(interval[1])});
 }
 
+void append_stack(std::string& out, const std::vector<ReportFrame>& stack) {
+    out += R"(,"stack":[)";
+    for (std::size_t i = 0; i < stack.size(); ++i) {
+        if (i > 0) {
+            out += ',';
+        }
+        append_frame(out, stack[i]);
+    }
+    out += ']';
+}
+
 /// `site` as an object, appended to `out`.
 void append_site(std::string& out, const ReportSite& site) {
     const Json head = {{"id", site.id},
@@ -75,12 +86,41 @@ void append_site(std::string& out, const ReportSite& site) {
                        {"stack_truncated", site.stack_truncated}};
     out += dump(head);
     out.pop_back(); // the object goes on
-    out += R"(,"stack":[)";
-    for (std::size_t i = 0; i < site.stack.size(); ++i) {
+    append_stack(out, site.stack);
+    out += '}';
+}
+
+void append_page_site(std::string& out, const ReportPageSite& site) {
+    const Json head = {{"id", site.id},
+                       {"kind", site.kind},
+                       {"bytes", site.bytes},
+                       {"returned_bytes", site.returned_bytes},
+                       {"events", site.events},
+                       {"bytes_per_s", finite(site.bytes_per_s)},
+                       {"stack_truncated", site.stack_truncated}};
+    out += dump(head);
+    out.pop_back(); // the object goes on
+    append_stack(out, site.stack);
+    out += '}';
+}
+
+/// `,"pages":{...}`, where there is something to say.
+void append_pages(std::string& out, const ReportPages& pages) {
+    if (pages.sources.empty()) {
+        return;
+    }
+    const Json head = {
+        {"sources", pages.sources},           {"faulted_bytes", pages.faulted_bytes},   {"returned_bytes", pages.returned_bytes},
+        {"mapped_bytes", pages.mapped_bytes}, {"unmapped_bytes", pages.unmapped_bytes}, {"other_sites", pages.other_sites},
+        {"other_bytes", pages.other_bytes}};
+    out += R"(,"pages":)" + dump(head);
+    out.pop_back(); // the object goes on
+    out += R"(,"sites":[)";
+    for (std::size_t i = 0; i < pages.sites.size(); ++i) {
         if (i > 0) {
             out += ',';
         }
-        append_frame(out, site.stack[i]);
+        append_page_site(out, pages.sites[i]);
     }
     out += "]}";
 }
@@ -167,7 +207,9 @@ void render_json(const Report& report, std::ostream& out) {
     const Json tail = {{"resources", Json::array()},
                        {"references", {{"objects", 0}, {"edges", 0}, {"cycles", Json::array()}, {"errors", Json::array()}}},
                        {"alerts", Json::array()}};
-    out << buffer << "]," << dump(tail).substr(1) << '\n';
+    buffer += ']';
+    append_pages(buffer, report.pages);
+    out << buffer << ',' << dump(tail).substr(1) << '\n';
 }
 
 } // namespace memtrace

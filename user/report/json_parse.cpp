@@ -59,6 +59,19 @@ ReportFrame read_frame(const Json& json, const std::string& where, std::string& 
     return frame;
 }
 
+std::vector<ReportFrame> read_stack(const Fields& fields, std::string& error) {
+    std::vector<ReportFrame> frames;
+    const Json& stack = fields.elements("stack");
+    if (stack.size() > kMaxFrames) {
+        fields.complain("stack", "has more than " + std::to_string(kMaxFrames) + " frames");
+        return frames;
+    }
+    for (const auto& frame : stack) {
+        frames.push_back(read_frame(frame, fields.path("stack[" + std::to_string(frames.size()) + "]"), error));
+    }
+    return frames;
+}
+
 ReportSite read_site(const Json& json, const std::string& where, std::string& error) {
     const Fields fields(json, where, error);
     ReportSite site;
@@ -82,15 +95,38 @@ ReportSite read_site(const Json& json, const std::string& where, std::string& er
     fields.string("allocator", site.allocator);
     fields.string("function", site.function);
     fields.boolean("stack_truncated", site.stack_truncated);
-    const Json& stack = fields.elements("stack");
-    if (stack.size() > kMaxFrames) {
-        fields.complain("stack", "has more than " + std::to_string(kMaxFrames) + " frames");
-        return site;
-    }
-    for (const auto& frame : stack) {
-        site.stack.push_back(read_frame(frame, fields.path("stack[" + std::to_string(site.stack.size()) + "]"), error));
-    }
+    site.stack = read_stack(fields, error);
     return site;
+}
+
+ReportPageSite read_page_site(const Json& json, const std::string& where, std::string& error) {
+    const Fields fields(json, where, error);
+    ReportPageSite site;
+    fields.string("id", site.id);
+    fields.string("kind", site.kind);
+    fields.count("bytes", site.bytes);
+    fields.count("returned_bytes", site.returned_bytes);
+    fields.count("events", site.events);
+    fields.number("bytes_per_s", site.bytes_per_s);
+    fields.boolean("stack_truncated", site.stack_truncated);
+    site.stack = read_stack(fields, error);
+    return site;
+}
+
+ReportPages read_pages(const Json& json, std::string& error) {
+    const Fields fields(json, "pages", error);
+    ReportPages pages;
+    fields.strings("sources", pages.sources);
+    fields.count("faulted_bytes", pages.faulted_bytes);
+    fields.count("returned_bytes", pages.returned_bytes);
+    fields.count("mapped_bytes", pages.mapped_bytes);
+    fields.count("unmapped_bytes", pages.unmapped_bytes);
+    fields.count("other_sites", pages.other_sites);
+    fields.count("other_bytes", pages.other_bytes);
+    for (const auto& site : fields.elements("sites")) {
+        pages.sites.push_back(read_page_site(site, fields.path("sites[" + std::to_string(pages.sites.size()) + "]"), error));
+    }
+    return pages;
 }
 
 ReportProcess read_process(const Json& json, std::string& error) {
@@ -187,6 +223,9 @@ void read_head(const Json& root, Report& report, std::string& error) {
     report.totals = read_totals(fields.require("totals"), error);
     if (const Json* verdict = fields.find("verdict")) {
         report.verdict = read_verdict(*verdict, error);
+    }
+    if (const Json* pages = fields.find("pages")) {
+        report.pages = read_pages(*pages, error);
     }
     static_cast<void>(fields.require("sites"));
     static_cast<void>(fields.elements("sites"));

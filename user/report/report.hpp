@@ -99,6 +99,30 @@ struct ReportVerdict {
     std::map<std::string, std::string> evidence;
 };
 
+/// A site of the pages tier: a place in the code by which the process's memory grew.
+struct ReportPageSite {
+    std::string id;                   ///< 16 hex digits, as ReportSite's
+    std::string kind;                 ///< fault | mmap | brk
+    std::uint64_t bytes = 0;          ///< touched first there; or mapped there, less what has been unmapped since
+    std::uint64_t returned_bytes = 0; ///< mmap, brk: mapped there and unmapped since
+    std::uint64_t events = 0;
+    double bytes_per_s = 0; ///< growth of `bytes` since the report before
+    bool stack_truncated = false;
+    std::vector<ReportFrame> stack; ///< innermost first: the instruction that touched the memory or made the call
+};
+
+/// (added) What the pages tier saw since it follows the process.
+struct ReportPages {
+    std::vector<std::string> sources;  ///< empty: it did not follow the process, and nothing else is said
+    std::uint64_t faulted_bytes = 0;   ///< anonymous and shared memory that became resident
+    std::uint64_t returned_bytes = 0;  ///< ... that ceased to be
+    std::uint64_t mapped_bytes = 0;    ///< anonymous address space mapped
+    std::uint64_t unmapped_bytes = 0;  ///< of that, unmapped since
+    std::vector<ReportPageSite> sites; ///< sorted by bytes, largest first, ties by id; the largest of those that hold something
+    std::uint64_t other_sites = 0;     ///< not listed
+    std::uint64_t other_bytes = 0;
+};
+
 struct Report {
     std::string tool_version;
     std::string time;               ///< RFC 3339
@@ -111,6 +135,7 @@ struct Report {
     ReportTotals totals;
     ReportVerdict verdict;
     std::vector<ReportSite> sites; ///< sorted by live_bytes, largest first, ties by id
+    ReportPages pages;
 };
 
 } // namespace memtrace

@@ -15,8 +15,9 @@ namespace memtrace {
 
 namespace {
 
-constexpr std::size_t kWidth = 110;      ///< where lists and lines out of the target are cut
-constexpr std::size_t kIndent = 10;      ///< of the head: where its values begin
+constexpr std::size_t kWidth = 110; ///< where lists and lines out of the target are cut
+constexpr std::size_t kIndent = 10; ///< of the head: where its values begin
+constexpr std::int64_t kUnexplainedBytes = 1 << 20;
 constexpr std::size_t kFramesShown = 24; ///< of one stack, unless verbose
 
 /// How much a site's verdict says, larger first.
@@ -76,8 +77,13 @@ public:
         coverage();
         losses();
         cost();
-        totals();
-        sites();
+        if (!only_pages()) {
+            totals();
+        }
+        write_pages();
+        if (!only_pages()) {
+            sites();
+        }
         out_ << '\n';
     }
 
@@ -213,6 +219,46 @@ private:
         }
     }
 
+    [[nodiscard]] bool only_pages() const { return report_.coverage.mode == "pages" && report_.sites.empty(); }
+
+    /// Where they say what the heap does not: it is not watched, or the process grew and the heap does not account for it.
+    void write_pages() {
+        const auto& pages = report_.pages;
+        const auto grown = difference(pages.faulted_bytes, pages.returned_bytes);
+        const bool unexplained = grown >= kUnexplainedBytes && static_cast<std::uint64_t>(grown) / 2 > report_.totals.live_bytes;
+        if (pages.sources.empty() || !(only_pages() || unexplained)) {
+            return;
+        }
+        row("pages") << paint_(Colour::bold, human_signed_bytes(grown)) << " resident: " << human_bytes(pages.faulted_bytes)
+                     << " touched, " << human_bytes(pages.returned_bytes) << " given back\n";
+        row("") << human_bytes(pages.mapped_bytes) << " mapped, " << human_bytes(pages.unmapped_bytes) << " of it unmapped\n";
+        if (unexplained && !only_pages()) {
+            row("") << paint_(Colour::yellow, "the heap above does not account for it") << '\n';
+        }
+        const std::size_t shown = std::min<std::size_t>(pages.sites.size(), only_pages() ? options_.top : (options_.top + 2) / 3);
+        for (std::size_t i = 0; i < shown; ++i) {
+            write_page_site(pages.sites[i]);
+        }
+        if (const auto left = pages.sites.size() - shown + pages.other_sites; left > 0) {
+            out_ << "\n    " << human_count(left) << (left == 1 ? " more place" : " more places") << " in the code\n";
+        }
+    }
+
+    void write_page_site(const ReportPageSite& site) {
+        const char* what = site.kind == "fault" ? " touched" : site.kind == "brk" ? " by brk" : " mapped";
+        out_ << "\n    " << paint_(Colour::bold, human_bytes(site.bytes)) << what;
+        if (site.kind != "fault" && site.returned_bytes > 0) {
+            out_ << " and kept (" << human_bytes(site.returned_bytes) << " unmapped)";
+        }
+        if (site.bytes_per_s != 0) {
+            out_ << ", " << human_rate(site.bytes_per_s);
+        }
+        out_ << ", " << human_count(site.events) << (site.events == 1 ? " time" : " times") << ", site " << printable(site.id)
+             << '\n';
+        write_stack(out_, site.stack, site.stack_truncated,
+                    {.most = options_.verbose ? SIZE_MAX : kFramesShown, .verbose = options_.verbose, .indent = 6}, paint_);
+    }
+
     void totals() {
         const auto& totals = report_.totals;
         row("heap") << paint_(Colour::bold, human_bytes(totals.live_bytes)) << " live in " << human_count(totals.live_objects)
@@ -293,8 +339,8 @@ private:
         }
         out_ << ", " << human_count(site.allocs) << " allocations, " << human_count(site.frees) << " frees, site "
              << printable(site.id) << '\n';
-        write_stack(out_, site, {.most = options_.verbose ? SIZE_MAX : kFramesShown, .verbose = options_.verbose, .indent = 6},
-                    paint_);
+        write_stack(out_, site.stack, site.stack_truncated,
+                    {.most = options_.verbose ? SIZE_MAX : kFramesShown, .verbose = options_.verbose, .indent = 6}, paint_);
     }
 
     void write_judgement(const ReportSite& site) {

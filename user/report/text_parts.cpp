@@ -54,19 +54,20 @@ std::string wrapped(const std::string& text, std::size_t first_column, std::size
     return result;
 }
 
-void write_stack(std::ostream& out, const ReportSite& site, const StackStyle& style, const Paint& paint) {
+void write_stack(std::ostream& out, const std::vector<ReportFrame>& stack, bool truncated, const StackStyle& style,
+                 const Paint& paint) {
     const std::string margin(style.indent, ' ');
-    const std::size_t shown = std::min(style.most, site.stack.size());
+    const std::size_t shown = std::min(style.most, stack.size());
     for (std::size_t i = 0; i < shown; ++i) {
-        out << margin << '#' << i << ' ' << frame_text(site.stack[i], style.verbose, paint) << '\n';
+        out << margin << '#' << i << ' ' << frame_text(stack[i], style.verbose, paint) << '\n';
     }
-    if (shown < site.stack.size()) {
-        const std::size_t more = site.stack.size() - shown;
+    if (shown < stack.size()) {
+        const std::size_t more = stack.size() - shown;
         out << margin << "... " << more << (more == 1 ? " more frame\n" : " more frames\n");
     }
-    if (site.stack.empty()) {
+    if (stack.empty()) {
         out << margin << "(no stack)\n";
-    } else if (site.stack_truncated) {
+    } else if (truncated) {
         out << margin << "... (stack incomplete)\n";
     }
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <iosfwd>
 #include <string>
+#include <vector>
 
 #include "report/report.hpp"
 
@@ -32,6 +33,7 @@ struct StackStyle {
 };
 
 /// "#0 function (file:line) [module+0xoffset]", a line each; then what is missing: frames not shown, or "... (stack incomplete)".
-void write_stack(std::ostream& out, const ReportSite& site, const StackStyle& style, const Paint& paint);
+void write_stack(std::ostream& out, const std::vector<ReportFrame>& stack, bool truncated, const StackStyle& style,
+                 const Paint& paint);
 
 } // namespace memtrace

@@ -46,6 +46,14 @@ constexpr std::uint16_t kKind<TickEnded> = 11;
 template <>
 constexpr std::uint16_t kKind<ReportDue> = 12;
 template <>
+constexpr std::uint16_t kKind<PagesStarted> = 13;
+template <>
+constexpr std::uint16_t kKind<PageSiteDefined> = 14;
+template <>
+constexpr std::uint16_t kKind<PageSiteSample> = 15;
+template <>
+constexpr std::uint16_t kKind<PageSample> = 16;
+template <>
 constexpr std::uint16_t kKind<ModeChanged> = 17;
 
 // A T, const where it is written and not const where it is read.
@@ -115,6 +123,22 @@ template <typename A>
 void fields(A& archive, Is<ReportDue> auto& e) {
     archive(e.last);
 }
+template <typename A>
+void fields(A& archive, Is<PagesStarted> auto& e) {
+    archive(e.process, e.sources);
+}
+template <typename A>
+void fields(A& archive, Is<PageSiteDefined> auto& e) {
+    archive(e.site, e.process, e.stack, e.kind);
+}
+template <typename A>
+void fields(A& archive, Is<PageSiteSample> auto& e) {
+    archive(e.site, e.bytes, e.returned_bytes, e.events);
+}
+template <typename A>
+void fields(A& archive, Is<PageSample> auto& e) {
+    archive(e.process, e.faulted_bytes, e.returned_bytes, e.mapped_bytes, e.unmapped_bytes);
+}
 
 // The fewest bytes that an element of a vector takes: what a count is checked against before anything is reserved for it.
 template <typename T>
@@ -144,6 +168,7 @@ private:
     void put(bool value) { out_.write<std::uint8_t>(value ? 1 : 0); }
     void put(EndReason value) { out_.write(static_cast<std::uint8_t>(value)); }
     void put(TraceMode value) { out_.write(static_cast<std::uint8_t>(value)); }
+    void put(PageKind value) { out_.write(static_cast<std::uint8_t>(value)); }
     void put(const std::string& value) { out_.string(value); }
     template <typename Tag>
     void put(Id<Tag> id) {
@@ -203,6 +228,15 @@ private:
             return;
         }
         value = static_cast<TraceMode>(raw);
+    }
+
+    void get(PageKind& value) {
+        const auto raw = in_.read<std::uint8_t>();
+        if (raw > static_cast<std::uint8_t>(PageKind::brk)) {
+            problem_ = "what a site does to memory is unknown";
+            return;
+        }
+        value = static_cast<PageKind>(raw);
     }
     void get(std::string& value) { value = in_.string(); }
     template <typename Tag>

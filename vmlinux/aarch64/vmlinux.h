@@ -42,6 +42,20 @@ enum {
     BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 };
 
+enum {
+    BPF_RB_AVAIL_DATA = 0,
+};
+
+enum {
+    BPF_RB_NO_WAKEUP = 1,
+    BPF_RB_FORCE_WAKEUP = 2,
+};
+
+enum {
+    MM_ANONPAGES = 1,
+    MM_SHMEMPAGES = 3,
+};
+
 /* Part of the ABI: what a raw tracepoint is given. */
 struct bpf_raw_tracepoint_args {
     __u64 args[0];
@@ -70,8 +84,19 @@ struct uprobes_state {
     struct xol_area *xol_area;
 };
 
+struct percpu_counter {
+    __s64 count;
+    __s32 *counters;
+};
+
 struct mm_struct {
     struct uprobes_state uprobes_state;
+    struct percpu_counter rss_stat[4];
+    unsigned long brk;
+};
+
+struct bpf_array {
+    void *pptrs[0];
 };
 
 struct uprobe_task {

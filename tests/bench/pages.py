@@ -1,0 +1,65 @@
+#!/usr/bin/python3
+"""What the pages tier costs: a system call, a page fault, a mapping and its end; without memtrace, while it follows another process,
+and while it follows this one. Interleaved; the least of each round, then the median of the rounds. Needs root, and `make all`.
+
+    sudo /usr/bin/python3 tests/bench/pages.py [ROUNDS]
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MEMTRACE = ROOT / ".output" / "memtrace"
+PROGRAM = ROOT / ".output" / "bench" / "pages_cost"
+WHAT = ["system call (getppid)", "page fault", "mmap + munmap"]
+
+
+def build():
+    PROGRAM.parent.mkdir(parents=True, exist_ok=True)
+    source = ROOT / "tests" / "bench" / "pages_cost.c"
+    subprocess.run([os.environ.get("CC", "gcc"), "-O1", "-fno-omit-frame-pointer", "-o", PROGRAM, source], check=True)
+
+
+def figures(command):
+    output = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
+    return [float(word) for word in output.splitlines()[0].split()]
+
+
+def beside_another():
+    with subprocess.Popen(["sleep", "1000"]) as sleeper:
+        tracer = subprocess.Popen(
+            [MEMTRACE, "--pid", str(sleeper.pid), "--interval", "1000s"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        while "following" not in (line := tracer.stderr.readline()):
+            if not line:
+                sys.exit("memtrace ended")
+        found = figures([PROGRAM])
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate()
+        sleeper.kill()
+    return found
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    build()
+    ways = {
+        "without": lambda: figures([PROGRAM]),
+        "another followed": beside_another,
+        "followed": lambda: figures([MEMTRACE, "--quiet", "--interval", "1000s", "--", PROGRAM]),
+    }
+    found = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, measure in ways.items():
+            found[name].append(measure())
+    print(f"{'ns, median of ' + str(rounds):24}" + "".join(f"{name:>18}" for name in ways))
+    for index, what in enumerate(WHAT):
+        print(f"{what:24}" + "".join(f"{statistics.median(row[index] for row in rows):>18.0f}" for rows in found.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+#include "kernel/page_tracer.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "bpf/pages.skel.h"
+#include "kernel/libbpf_log.hpp"
+#include "kernel/map_reader.hpp"
+
+namespace memtrace {
+
+namespace {
+
+struct SkeletonCloser {
+    void operator()(pages_bpf* skeleton) const { pages_bpf__destroy(skeleton); }
+};
+using Skeleton = std::unique_ptr<pages_bpf, SkeletonCloser>;
+
+struct RingCloser {
+    void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+};
+
+/// The parts that a kernel may offer one without the other.
+struct Parts {
+    bool resident = true;
+    bool mappings = true;
+};
+
+std::vector<bpf_program*> mapping_programs(const Skeleton& skeleton) {
+    const auto& programs = skeleton->progs;
+    return {programs.mmap_exit,   programs.munmap_enter, programs.mremap_enter,
+            programs.mremap_exit, programs.brk_enter,    programs.brk_exit};
+}
+
+Skeleton load_parts(const PageLimits& limits, const Parts& parts) {
+    Skeleton skeleton(pages_bpf__open());
+    if (skeleton == nullptr) {
+        return nullptr;
+    }
+    bpf_program__set_autoload(skeleton->progs.pages_exec, true);
+    bpf_program__set_autoload(skeleton->progs.resident_changed, parts.resident);
+    for (auto* program : mapping_programs(skeleton)) {
+        bpf_program__set_autoload(program, parts.mappings);
+    }
+    bpf_map__set_max_entries(skeleton->maps.page_processes, limits.max_processes);
+    bpf_map__set_max_entries(skeleton->maps.page_locals, limits.max_processes);
+    bpf_map__set_max_entries(skeleton->maps.page_counters, limits.max_processes);
+    bpf_map__set_max_entries(skeleton->maps.page_sites, limits.max_sites);
+    bpf_map__set_max_entries(skeleton->maps.page_stacks, limits.max_stacks);
+    skeleton->rodata->max_frames = limits.max_frames;
+    skeleton->rodata->page_bytes = static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE));
+    return pages_bpf__load(skeleton.get()) == 0 ? std::move(skeleton) : nullptr;
+}
+
+} // namespace
+
+struct PageTracer::Impl {
+    Skeleton skeleton;
+    std::vector<bpf_link*> links;
+    std::unique_ptr<ring_buffer, RingCloser> ring;
+    std::function<void(const mt_page_record&)> on_record;
+    std::string source;                   ///< "touched memory, mmap, ..."
+    std::vector<bool> used;               ///< by slot
+    std::vector<mt_process_key> last_key; ///< by slot: generations never repeat
+
+    Impl() = default;
+    Impl(const Impl&) = delete;
+    Impl& operator=(const Impl&) = delete;
+    ~Impl() {
+        for (auto* link : links) {
+            bpf_link__destroy(link);
+        }
+    }
+
+    [[nodiscard]] static int fd(const bpf_map* map) { return bpf_map__fd(map); }
+
+    bool attach(bpf_program* program) {
+        auto* link = bpf_program__attach(program);
+        if (link != nullptr) {
+            links.push_back(link);
+        }
+        return link != nullptr;
+    }
+
+    /// All of them or none: a part that sees mappings only begin would be worse than none.
+    bool attach_all(const std::vector<bpf_program*>& programs) {
+        const auto before = links.size();
+        if (std::all_of(programs.begin(), programs.end(), [this](auto* program) { return attach(program); })) {
+            return true;
+        }
+        std::for_each(links.begin() + static_cast<std::ptrdiff_t>(before), links.end(), bpf_link__destroy);
+        links.resize(before);
+        return false;
+    }
+
+    [[nodiscard]] Status attach_parts(const Parts& parts) {
+        if (!attach(skeleton->progs.pages_exec)) {
+            return fail_errno("cannot follow exec", errno);
+        }
+        if (parts.resident && attach_all({skeleton->progs.resident_changed})) {
+            source = "touched memory";
+        }
+        if (parts.mappings && attach_all(mapping_programs(skeleton))) {
+            source += std::string(source.empty() ? "" : ", ") + "mmap, munmap, mremap, brk";
+        }
+        return source.empty() ? fail_errno("no tracepoint of the pages tier can be attached", errno) : Status();
+    }
+
+    void zero_per_cpu(const bpf_map* map, std::uint32_t slot) {
+        const std::vector<char> zero(static_cast<std::size_t>(libbpf_num_possible_cpus()) *
+                                     ((bpf_map__value_size(map) + 7) & ~7u));
+        bpf_map_update_elem(fd(map), &slot, zero.data(), BPF_ANY);
+    }
+
+    void make_overflow_site(mt_process_key key) {
+        const std::uint64_t site_key = MT_PAGE_OVERFLOW_KEY(key);
+        mt_page_site site{};
+        site.process = key;
+        bpf_map_update_elem(fd(skeleton->maps.page_sites), &site_key, &site, BPF_ANY);
+    }
+
+    void forget_sites(mt_process_key process) {
+        std::vector<std::uint64_t> doomed;
+        (void)read_map<std::uint64_t, mt_page_site>(fd(skeleton->maps.page_sites), [&](auto key, const mt_page_site& site) {
+            if (site.process == process) {
+                doomed.push_back(key);
+            }
+        });
+        for (const auto key : doomed) {
+            bpf_map_delete_elem(fd(skeleton->maps.page_sites), &key);
+        }
+    }
+};
+
+PageTracer::PageTracer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PageTracer::~PageTracer() = default;
+PageTracer::PageTracer(PageTracer&&) noexcept = default;
+PageTracer& PageTracer::operator=(PageTracer&&) noexcept = default;
+
+Result<PageTracer> PageTracer::load(const PageLimits& limits) {
+    capture_libbpf_log();
+    auto impl = std::make_unique<Impl>();
+    Parts parts;
+    for (const auto& attempt : {Parts{true, true}, Parts{true, false}, Parts{false, true}}) {
+        impl->skeleton = load_parts(limits, attempt);
+        if (impl->skeleton != nullptr) {
+            parts = attempt;
+            break;
+        }
+    }
+    if (impl->skeleton == nullptr) {
+        return fail("the kernel refused the programs of the pages tier (" + libbpf_log_tail() + ")");
+    }
+    if (auto status = impl->attach_parts(parts); !status) {
+        return tl::unexpected(status.error());
+    }
+    const auto visit = [](void* context, void* data, std::size_t size) -> int {
+        if (size >= sizeof(mt_page_record)) {
+            static_cast<Impl*>(context)->on_record(*static_cast<const mt_page_record*>(data));
+        }
+        return 0;
+    };
+    impl->ring.reset(ring_buffer__new(Impl::fd(impl->skeleton->maps.page_records), visit, impl.get(), nullptr));
+    if (impl->ring == nullptr) {
+        return fail_errno("cannot read the records of the pages tier", errno);
+    }
+    impl->used.resize(limits.max_processes);
+    impl->last_key.resize(limits.max_processes);
+    return PageTracer(std::move(impl));
+}
+
+const std::string& PageTracer::source() const {
+    return impl_->source;
+}
+
+Result<mt_process_key> PageTracer::add_process(std::int32_t pid) {
+    const auto free_slot = std::find(impl_->used.begin(), impl_->used.end(), false);
+    if (free_slot == impl_->used.end()) {
+        return fail("the pages tier follows no more than " + std::to_string(impl_->used.size()) + " processes");
+    }
+    const auto slot = static_cast<std::uint32_t>(free_slot - impl_->used.begin());
+    impl_->zero_per_cpu(impl_->skeleton->maps.page_locals, slot);
+    impl_->zero_per_cpu(impl_->skeleton->maps.page_counters, slot);
+    mt_page_process process{};
+    process.key = ((impl_->last_key[slot] & ~0xffffu) + 0x10000u) | slot;
+    impl_->make_overflow_site(process.key);
+    if (bpf_map_update_elem(Impl::fd(impl_->skeleton->maps.page_processes), &pid, &process, BPF_ANY) != 0) {
+        return fail_errno("cannot register process " + std::to_string(pid), errno);
+    }
+    *free_slot = true;
+    impl_->last_key[slot] = process.key;
+    return process.key;
+}
+
+/// The kernel half writes its own fields at any time: the value goes in with what they were, so figures may lose what comes in between.
+/// Hence only at the beginning, where there is none, and at the end, where none is wanted.
+void PageTracer::set_active(std::int32_t pid, bool active) {
+    if (auto process = read_process(pid)) {
+        process->active = active;
+        bpf_map_update_elem(Impl::fd(impl_->skeleton->maps.page_processes), &pid, &*process, BPF_EXIST);
+    }
+}
+
+void PageTracer::remove_process(std::int32_t pid) {
+    if (const auto process = read_process(pid)) {
+        bpf_map_delete_elem(Impl::fd(impl_->skeleton->maps.page_processes), &pid);
+        impl_->forget_sites(process->key);
+        impl_->last_key[MT_PROCESS_SLOT(process->key)] = process->key;
+        impl_->used[MT_PROCESS_SLOT(process->key)] = false;
+    }
+}
+
+std::optional<mt_process_key> PageTracer::adopt_image(std::int32_t pid) {
+    const auto process = read_process(pid);
+    if (!process) {
+        return std::nullopt;
+    }
+    auto& last = impl_->last_key[MT_PROCESS_SLOT(process->key)];
+    if (last != process->key) {
+        impl_->forget_sites(last);
+        impl_->make_overflow_site(process->key);
+        last = process->key;
+    }
+    return process->key;
+}
+
+std::optional<mt_page_process> PageTracer::read_process(std::int32_t pid) const {
+    mt_page_process process{};
+    if (bpf_map_lookup_elem(Impl::fd(impl_->skeleton->maps.page_processes), &pid, &process) != 0) {
+        return std::nullopt;
+    }
+    return process;
+}
+
+Status PageTracer::read_sites(const std::function<void(std::uint64_t, const mt_page_site&)>& visit) const {
+    return read_map<std::uint64_t, mt_page_site>(Impl::fd(impl_->skeleton->maps.page_sites), visit);
+}
+
+std::optional<mt_stack> PageTracer::read_stack(std::uint64_t key) const {
+    mt_stack stack;
+    if (bpf_map_lookup_elem(Impl::fd(impl_->skeleton->maps.page_stacks), &key, &stack) != 0 || stack.depth > MT_MAX_FRAMES) {
+        return std::nullopt;
+    }
+    return stack;
+}
+
+mt_counters PageTracer::read_counters(mt_process_key process) const {
+    const std::uint32_t slot = MT_PROCESS_SLOT(process);
+    std::vector<mt_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+    mt_counters sum{};
+    if (bpf_map_lookup_elem(Impl::fd(impl_->skeleton->maps.page_counters), &slot, per_cpu.data()) == 0) {
+        for (const auto& cpu : per_cpu) {
+            for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
+                sum.value[i] += cpu.value[i];
+            }
+        }
+    }
+    return sum;
+}
+
+int PageTracer::records_fd() const {
+    return ring_buffer__epoll_fd(impl_->ring.get());
+}
+
+void PageTracer::read_records(const std::function<void(const mt_page_record&)>& visit) {
+    impl_->on_record = visit;
+    ring_buffer__consume(impl_->ring.get());
+}
+
+} // namespace memtrace
