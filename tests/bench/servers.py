@@ -6,8 +6,12 @@
         end = load.mark()        # operations, time and CPU time of load.pids() in between: end - begin
 
 Each server is our own, in a directory of its own, reachable by a socket only, and gone at the end.
+
+Client and server are kept on cores of their own, or both on one. Left to the scheduler they are now here, now there, and what an
+operation takes differs by a factor of five: on two cores each waits for the other to be woken, on one core nobody ever sleeps.
 """
 
+import os
 import re
 import select
 import shutil
@@ -55,11 +59,19 @@ def wait_until(condition, what):
         time.sleep(0.02)
 
 
+def cores(together):
+    """[server's cores, client's cores] as taskset wants them. The same where there is only one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    server, client = (allowed[:1], allowed[:1]) if together or len(allowed) < 2 else (allowed[:-1], allowed[-1:])
+    return [",".join(map(str, part)) for part in (server, client)]
+
+
 class PostgresLoad:
     """pgbench -S. One operation is a transaction; the processes are its backends."""
 
-    def __init__(self, clients):
+    def __init__(self, clients, together=False):
         self.clients = clients
+        self.server_cores, self.client_cores = cores(together)
         self.operations = 0.0
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
         if not found:
@@ -74,11 +86,11 @@ class PostgresLoad:
             self.run("initdb", "--no-sync", "-D", "data", "--auth=trust", "--locale=C")
             self.log = open(Path(self.home) / "log", "wb")
             self.server = self.popen("postgres", "-D", "data", "-k", self.home, "-c", "listen_addresses=", "-c", "fsync=off",
-                                     stdout=self.log, stderr=subprocess.STDOUT)
+                                     on=self.server_cores, stdout=self.log, stderr=subprocess.STDOUT)
             wait_until(lambda: self.popen("pg_isready", "-q", "-h", self.home).wait() == 0, "the server starts")
             self.run("pgbench", "-h", self.home, "-i", "-q", "-s", "10", "postgres")
             self.load = self.popen("pgbench", "-h", self.home, "-n", "-S", "-c", str(self.clients), "-P", "1", "-T", "1000000", "postgres",
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+                                   on=self.client_cores, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
             self._next_progress()
             self._pids = wait_until(self._backends, "all clients connect")
         except BaseException:
@@ -96,8 +108,9 @@ class PostgresLoad:
             self.log.close()
         shutil.rmtree(self.home)
 
-    def popen(self, program, *args, **more):
-        return subprocess.Popen([self.bin / program, *args], cwd=self.home, user="postgres", group="postgres", extra_groups=[], **more)
+    def popen(self, program, *args, on=None, **more):
+        pinned = ["taskset", "-c", on] if on else []
+        return subprocess.Popen([*pinned, self.bin / program, *args], cwd=self.home, user="postgres", group="postgres", extra_groups=[], **more)
 
     def run(self, program, *args):
         process = self.popen(program, *args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -160,10 +173,12 @@ class RedisLoad:
     def __enter__(self):
         try:
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            self.server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--dir", self.home], **quiet)
+            server_cores, client_cores = cores(together=False)
+            self.server = subprocess.Popen(["taskset", "-c", server_cores, "redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--dir", self.home],
+                                           **quiet)
             wait_until(self._connect, "Redis starts")
-            self.load = subprocess.Popen(["redis-benchmark", "-s", self.socket, "-t", "set", "-P", "8", "-r", str(self.KEYS), "-n", "2000000000", "-q"],
-                                         **quiet)
+            self.load = subprocess.Popen(["taskset", "-c", client_cores, "redis-benchmark", "-s", self.socket, "-t", "set", "-P", "8",
+                                          "-r", str(self.KEYS), "-n", "2000000000", "-q"], **quiet)
             wait_until(lambda: self._commands() > 20 * self.KEYS, "all keys are there")
         except BaseException:
             self.__exit__()

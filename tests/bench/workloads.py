@@ -225,6 +225,7 @@ def all_workloads():
         Pairs("pairs-2", 2, [*few, "bpftrace"]),
         Sqlite(everything),
         Server("pgbench", "pgbench -S, 1 client", attached, lambda: PostgresLoad(1), pgbench),
+        Server("pgbench-near", "pgbench -S, 1 client on the server's core", few, lambda: PostgresLoad(1, together=True), pgbench),
         Server("pgbench-4", "pgbench -S, 4 clients", few, lambda: PostgresLoad(4), pgbench, clients=4),
         Server("redis", "redis SET -P 8", attached, RedisLoad, ["redis-server", "redis-benchmark"]),
         Leak(few),
