@@ -1,5 +1,5 @@
 """What is made of measurements: medians with spread, ratios, and how the overhead that memtrace states compares with the slowdown
-seen. Pure functions of numbers; tests/e2e/test_bench_figures.py holds them to examples."""
+seen. Pure functions of numbers; tests/e2e/test_bench.py holds them to examples."""
 
 import statistics
 from dataclasses import asdict, dataclass

@@ -16,6 +16,7 @@ from arms import all_arms  # noqa: E402
 from collector import measure_collector  # noqa: E402
 from figures import compare  # noqa: E402
 from tables import describe, markdown, nanoseconds, text_table  # noqa: E402
+from targets_met import TITLES, markdown_targets, target_rows  # noqa: E402
 from workloads import all_workloads  # noqa: E402
 
 # What may go wrong in one measurement and leaves the others standing.
@@ -122,11 +123,14 @@ def parse_options(arguments=None):
 def show(result, options):
     for name, workload in result["workloads"].items():
         print("\n" + describe(name, workload))
+    rows = target_rows(result["workloads"])
+    if rows:
+        print("\ntargets\n" + text_table(TITLES, rows))
     if result["collector"]:
         print("\nmemtrace itself")
         print(text_table(["", ""], [[what, f"{value:.2f}"] for what, value in result["collector"].items()]))
     if options.table:
-        print("\n" + markdown(result))
+        print("\n" + markdown(result) + "\n\n" + markdown_targets(result["workloads"]))
 
 
 def measure(options):

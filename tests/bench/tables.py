@@ -91,18 +91,20 @@ def markdown_table(titles, rows):
 
 
 def short_figure(workload, found):
-    """The median of what is compared: throughput kept, or times slower; by CPU time where time says nothing."""
-    wall = found["slowdown"]
-    if wall:
-        figure = significant(rate(workload, wall)["median"])
-        return figure if workload["better"] == "throughput" else f"{figure} x"
-    return f"{significant(found['cpu_slowdown']['median'])} x" if found["cpu_slowdown"] else "-"
+    """Medians: throughput kept, or an operation's time and how many times slower that is; CPU time where time says nothing."""
+    figure, ratio = (found["wall_ns"], found["slowdown"]) if found["wall_ns"] else (found["cpu_ns"], found["cpu_slowdown"])
+    if not figure:
+        return ""
+    if ratio and workload["better"] == "throughput":
+        return significant(rate(workload, ratio)["median"])
+    return nanoseconds(figure["median"]) + (f", {significant(ratio['median'])} x" if ratio else "")
 
 
 def markdown(result):
-    """The README's tables: what each arm costs each workload, then what was said of it."""
+    """The README's tables: what each arm costs each workload, then what was said of it. Arms that nothing was measured under are left
+    out: describe() has told why."""
     workloads = result["workloads"]
-    arms = list(dict.fromkeys(arm for workload in workloads.values() for arm in (*workload["arms"], *workload["missing"])))
+    arms = list(dict.fromkeys(arm for workload in workloads.values() for arm, found in workload["arms"].items() if found["cpu_ns"]))
     arms = [arm for arm in arms if arm != "none"]
     rows = []
     for workload in workloads.values():

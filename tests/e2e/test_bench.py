@@ -1,15 +1,22 @@
-"""The arithmetic and the tables of tests/bench: what is made of measurements. Nothing here measures."""
+"""The arithmetic and the tables of tests/bench: what is made of measurements; and one short measurement, for the harness itself."""
 
+import json
+import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
+import tracer
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+import arms  # noqa: E402
 import figures  # noqa: E402
 import overhead  # noqa: E402
 import servers  # noqa: E402
 import tables  # noqa: E402
+import targets_met  # noqa: E402
 import workloads  # noqa: E402
 
 
@@ -78,10 +85,10 @@ def test_a_workload_that_says_nothing_of_time_is_compared_by_cpu_time():
 
 
 def test_a_ratio_said_to_be_all_is_compared_by_the_estimate_behind_it():
-    arms = {"none": [sample(100)] * 3, "exact": [sample(10_000, said=said(1.0, 1.5))] * 3}
-    assert figures.compare(arms)["exact"]["said"]["agreement"]["added_quotient"] == pytest.approx(1.5 / 0.99)
-    arms["exact"] = [sample(200, said=said(0.5, 0.7))] * 3  # not at the bound: what was said counts
-    assert figures.compare(arms)["exact"]["said"]["agreement"]["added_quotient"] == pytest.approx(1)
+    taken = {"none": [sample(100)] * 3, "exact": [sample(10_000, said=said(1.0, 1.5))] * 3}
+    assert figures.compare(taken)["exact"]["said"]["agreement"]["added_quotient"] == pytest.approx(1.5 / 0.99)
+    taken["exact"] = [sample(200, said=said(0.5, 0.7))] * 3  # not at the bound: what was said counts
+    assert figures.compare(taken)["exact"]["said"]["agreement"]["added_quotient"] == pytest.approx(1)
 
 
 def test_arms_without_a_base_or_without_samples():
@@ -101,30 +108,80 @@ def test_times_are_written_with_their_unit(value, text):
     assert tables.nanoseconds(value) == text
 
 
-def result_of(better, arms, missing=()):
-    workload = {"what": "work", "better": better, "arms": figures.compare(arms), "missing": dict(missing), "failed": {}}
+def report_of(pid, duration_s, ratio, hits_per_s=0.0, trap_ns=0.0):
+    overhead_ = {"ratio": ratio, "hits_per_s": hits_per_s, "trap_ns": trap_ns}
+    coverage = {"overhead": overhead_, "mode": "exact", "sample_interval_bytes": 0, "lost": {}}
+    return {"process": {"pid": pid}, "duration_s": duration_s, "coverage": coverage, "verdict": {"class": "unknown"}}
+
+
+def listener_of(*reports):
+    listener = arms.Reports(attached_at=100.0)
+    run = types.SimpleNamespace(reports=lambda: list(reports), err="memtrace: attached to process 1\nmemtrace: sampling from here on\n")
+    listener.take(run)
+    return listener
+
+
+def test_what_is_said_is_that_of_the_time_measured_and_the_mean_of_the_processes():
+    listener = listener_of(report_of(1, 5, 0.9), report_of(2, 5, 0.9), report_of(1, 8, 0.1), report_of(2, 8, 0.3))
+    found = listener.said(106.0, 108.0)
+    assert found["ratio"] == pytest.approx(0.2) and found["estimate"] is None
+    assert found["messages"] == ["memtrace: sampling from here on"]
+    assert listener.said(109.0, 110.0) is None
+
+
+def test_the_estimate_behind_the_ratio_is_hits_times_their_cost_over_cpu_time():
+    listener = listener_of(report_of(1, 5, 1.0, hits_per_s=1e6, trap_ns=600))
+    assert listener.said(101.0, 104.0, cpus=0.5)["estimate"] == pytest.approx(1.2)
+
+
+def test_a_text_that_is_not_as_before_is_an_error():
+    before = {tracer.Mapping(0, 1, 0, "/lib/a"): "1", tracer.Mapping(1, 2, 0, "/lib/b"): "2"}
+    arms.compare_texts(before, {**before, tracer.Mapping(2, 3, 0, "/lib/new"): "3"})
+    with pytest.raises(RuntimeError, match="/lib/b"):
+        arms.compare_texts(before, {**before, tracer.Mapping(1, 2, 0, "/lib/b"): "other"})
+
+
+def result_of(better, taken, missing=()):
+    workload = {"what": "work", "better": better, "arms": figures.compare(taken), "missing": dict(missing), "failed": {}}
     return {"workloads": {"work": workload}, "collector": {}}
 
 
 def test_markdown_shows_throughput_kept_or_times_slower():
-    arms = {"none": [sample(100)], "exact": [sample(125, said=said(0.2))]}
-    slower = tables.markdown(result_of("time", arms, {"bpftrace": "not there"})).splitlines()
-    assert slower[0] == "| what | an operation without | exact | bpftrace |"
-    assert slower[1] == "| --- | ---: | ---: | ---: |"
-    assert slower[2] == "| work | 100 ns | 1.25 x |  |"
+    taken = {"none": [sample(100)], "exact": [sample(125, said=said(0.2))]}
+    slower = tables.markdown(result_of("time", taken, {"bpftrace": "not there"})).splitlines()
+    assert slower[0] == "| what | an operation without | exact |"
+    assert slower[1] == "| --- | ---: | ---: |"
+    assert slower[2] == "| work | 100 ns | 125 ns, 1.25 x |"
     assert slower[-1] == "| work, exact | 20.0% | 20.0% | 1.00 | 1.00 | yes |"
-    assert "| work | 100 ns | 0.800 |" in tables.markdown(result_of("throughput", arms))
+    assert "| work | 100 ns | 0.800 |" in tables.markdown(result_of("throughput", taken))
 
 
 def test_markdown_says_where_said_and_seen_disagree():
-    arms = {"none": [sample(100)], "exact": [sample(125, said=said(0.1))]}
-    assert tables.markdown(result_of("time", arms)).endswith("| work, exact | 10.0% | 20.0% | 0.500 | 0.889 | no |")
+    taken = {"none": [sample(100)], "exact": [sample(125, said=said(0.1))]}
+    assert tables.markdown(result_of("time", taken)).endswith("| work, exact | 10.0% | 20.0% | 0.500 | 0.889 | no |")
 
 
 def test_terminal_table_names_what_is_missing():
     text = tables.describe("work", result_of("time", {"none": [sample(100)], "exact": []}, {"bpftrace": "not there"})["workloads"]["work"])
     assert "bpftrace: not measured: not there" in text
     assert not any(line.strip().startswith("exact") for line in text.splitlines())
+
+
+def test_targets_are_judged_by_ratios_within_a_round():
+    pairs = {"what": "a pair", "samples": {"floor": [sample(100), sample(200)], "exact": [sample(125), sample(250)], "bpftrace": [None, None]}}
+    pgbench = {"what": "pgbench", "samples": {"none": [sample(100)], "exact": [sample(125)]}}
+    assert targets_met.target_rows({"pairs": pairs, "pgbench": pgbench}) == [
+        ["a pair: exact / floor", "<= 1.30", "1.25", "1.25", "yes"],
+        ["a pair: exact / bpftrace", "<= 0.25", "-", "-", "not measured"],
+        ["pgbench: exact / none", ">= 0.95", "0.800", "0.800", "no"],
+        ["pgbench: auto / none", ">= 0.97", "-", "-", "not measured"],
+    ]
+
+
+def test_targets_name_arms_that_their_workload_is_measured_under():
+    known = {workload.name: workload.arms for workload in workloads.all_workloads()}
+    for target in targets_met.TARGETS:
+        assert {target.arm, target.against} <= set(known[target.workload])
 
 
 def test_marks_give_time_of_an_operation_for_each_lane():
@@ -182,3 +239,15 @@ def test_a_workload_that_is_slow_runs_only_when_named():
     assert overhead.parse_options(["--only", "sqlite-long"]).only == ["sqlite-long"]
     with pytest.raises(SystemExit):
         overhead.parse_options(["--only", "nonsense"])
+
+
+def test_the_harness_measures_a_live_program_and_finds_its_text_as_it_was(tmp_path):
+    command = [sys.executable, overhead.__file__, "--only", "leak", "--rounds", "1", "--seconds", "1", "--arms", "exact,detached,heaptrack"]
+    run = subprocess.run([*command, "--json", tmp_path / "found.json", "--table"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    leak = json.loads((tmp_path / "found.json").read_text())["workloads"]["leak"]
+    assert leak["failed"] == {} and leak["missing"] == {"heaptrack": "it would have to start the program"}
+    assert list(leak["arms"]) == ["none", "detached", "exact"]
+    assert all(found["cpu_slowdown"]["median"] > 0 for found in leak["arms"].values())
+    assert leak["arms"]["exact"]["said"]["mode"] == "exact" and leak["arms"]["exact"]["said"]["ratio"]["median"] > 0
+    assert "| a second of leaking" in run.stdout
