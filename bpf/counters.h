@@ -27,6 +27,8 @@
     X(returns_refused_bytes, 1, "bytes that these calls asked for")                                                              \
     X(late_objects, 1,                                                                                                           \
       "allocators attached to only after the process could call them (exec, dlopen): their first calls were not seen")           \
+    X(unseen_images, 1,                                                                                                          \
+      "images (after an exec) that ended before anyone looked: no names, and nothing of an allocator that only they had")        \
     X(nested_misjudged, 1, "calls taken for nested in a call that, as it turned out, had been abandoned")                        \
     X(unwound_calls, 0, "calls whose return address was put back because an exception passed through")                           \
     X(out_unreadable, 1, "allocations not followed: the result pointer could not be read")                                       \

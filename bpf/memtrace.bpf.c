@@ -80,8 +80,9 @@ static __always_inline __u64 mt_requested_size(const struct mt_arguments* argume
     return signature->count ? mt_total_size(mt_argument(arguments, signature->count), size) : size;
 }
 
-SEC("uprobe")
-int alloc_enter(struct pt_regs* ctx) {
+/* What an allocation probe at a function's entry does. True where the function's return is to be seen too; `declinable`: where the
+ * kernel takes no for an answer. */
+static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
     __u64 cookie = bpf_get_attach_cookie(ctx);
     struct mt_signature signature = mt_signature_unpack(cookie);
     struct mt_arguments arguments = mt_arguments_of(ctx);
@@ -109,7 +110,7 @@ int alloc_enter(struct pt_regs* ctx) {
     }
     call = &thread->call;
     if (is_nested(thread, sp, c)) {
-        if (sp != call->sp) {
+        if (!declinable && sp != call->sp) {
             mt_push_slot(thread, sp, mt_return_address(ctx), trampoline_address());
         }
         return 0;
@@ -126,11 +127,11 @@ int alloc_enter(struct pt_regs* ctx) {
     call->sp = sp;
     thread->slot_count = 0;
     mt_push_slot(thread, sp, call->return_address, 0);
-    return 0;
+    return 1;
 }
 
-SEC("uretprobe")
-int alloc_return(struct pt_regs* ctx) {
+/* What it does at the return. */
+static __always_inline int leave_call(struct pt_regs* ctx) {
     __u64 cookie = bpf_get_attach_cookie(ctx);
     struct mt_counters* c;
     struct mt_process* process = active_process(cookie, &c);
@@ -180,6 +181,30 @@ int alloc_return(struct pt_regs* ctx) {
     mt_settle_old_block(call, 1, c);
     mt_add_block(thread, result, c);
     return 0;
+}
+
+/* Entry and return, by two probes ... */
+SEC("?uprobe")
+int alloc_enter(struct pt_regs* ctx) {
+    enter_call(ctx, 0);
+    return 0;
+}
+
+SEC("?uretprobe")
+int alloc_return(struct pt_regs* ctx) {
+    return leave_call(ctx);
+}
+
+/* ... or by one session, whose program is run at both and says at the entry whether it wants the return: a call inside another one
+ * pays for no second trap (Linux 6.13, "bpf: Add support for uprobe multi session attach"). */
+extern bool bpf_session_is_return(void) __ksym __weak;
+
+SEC("?uprobe")
+int alloc_call(struct pt_regs* ctx) {
+    if (bpf_session_is_return()) {
+        return leave_call(ctx);
+    }
+    return !enter_call(ctx, 1);
 }
 
 SEC("uprobe")
@@ -242,13 +267,14 @@ int unwind_enter(struct pt_regs* ctx) {
     struct mt_counters* c;
     struct mt_process* process = active_process(cookie, &c);
     struct mt_unwind_event* event;
+    struct task_struct* task = bpf_get_current_task_btf();
     struct mt_thread* thread;
     __u64 trampoline;
 
     if (!process) {
         return 0;
     }
-    thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
+    thread = bpf_task_storage_get(&threads, task, 0, 0);
     if (!thread || !thread->call.sp || thread->call.sp < mt_stack_pointer(ctx)) {
         return 0;
     }
@@ -264,6 +290,10 @@ int unwind_enter(struct pt_regs* ctx) {
     event->event.parent = 0;
     event->event.key = process->key;
     event->event.time_ns = bpf_ktime_get_ns();
+    event->trampoline = trampoline;
+    event->switches = task->nvcsw;
+    event->tid = (__u32)bpf_get_current_pid_tgid();
+    event->zero = 0;
     for (__u32 i = 0; i < MT_MAX_RETURN_SLOTS; i++) {
         event->slots[i].address = 0;
         event->slots[i].value = thread->slots[i].value;

@@ -7,9 +7,24 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 __u64 hits = 0;
 
-SEC("uprobe")
+SEC("?uprobe")
 int probe_test(void* ctx) {
     (void)ctx;
     __sync_fetch_and_add(&hits, 1);
     return 0;
+}
+
+/* The same for session links: counts entries, declines the return of every call unless `wants_return`. */
+extern bool bpf_session_is_return(void) __ksym __weak;
+
+__u32 wants_return = 0;
+
+SEC("?uprobe")
+int probe_session(void* ctx) {
+    (void)ctx;
+    if (bpf_session_is_return()) {
+        return 0;
+    }
+    __sync_fetch_and_add(&hits, 1);
+    return !wants_return;
 }

@@ -104,8 +104,12 @@ struct mt_return_slot {
 
 struct mt_unwind_event {
     struct mt_event event; /* `parent` holds the number of slots */
+    __u64 trampoline;      /* what the kernel put into the slots */
+    __u64 switches;        /* voluntary context switches of the thread so far: the stop that follows is the next one */
+    __u32 tid;
+    __u32 zero;
     struct mt_return_slot slots[MT_MAX_RETURN_SLOTS];
 };
-MT_STATIC_ASSERT(sizeof(struct mt_unwind_event) == 24 + 16 * MT_MAX_RETURN_SLOTS, "layout");
+MT_STATIC_ASSERT(sizeof(struct mt_unwind_event) == 48 + 16 * MT_MAX_RETURN_SLOTS, "layout");
 
 #endif

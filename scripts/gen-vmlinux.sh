@@ -30,7 +30,7 @@ RELOCATED = {
     "uprobes_state": "xol_area",
     "mm_struct": "uprobes_state",
     "uprobe_task": "depth",
-    "task_struct": "tgid real_parent mm utask",
+    "task_struct": "tgid real_parent mm utask nvcsw",
 }
 
 PROLOGUE = """\

@@ -13,7 +13,7 @@ import pytest
 from memtrace_runner import MEMTRACE, Launched, Memtrace, counters, live_by_function, live_total, read_reports, wait_for_report
 from targets import TARGETS, Target, bare_name, shared_library
 
-METHODS = ["uprobe_multi", "perf_event"]
+METHODS = ["uprobe_session", "uprobe_multi", "perf_event"]
 
 # Each of them stays at zero unless a case says otherwise. The rest of the counters tells of normal work.
 TELLING = ["failed_allocs", "inflight_stale", "nested_misjudged", "replaced_blocks", "unmatched_frees", "unwound_calls"]
@@ -107,7 +107,7 @@ CASES = [
 ]
 
 # Placed and taken away one by one, at 50 ms each here: the cases in which the two ways could differ.
-ALSO_BY_PERF_EVENT = {"dlopen_late", "exception_crew", "exec_self", "family", "fork_child", "longjmp_out", "own_malloc", "realloc_cases", "thread_exit"}
+ALSO_BY_OTHER_MEANS = {"dlopen_late", "exception_crew", "exec_self", "family", "fork_child", "longjmp_out", "own_malloc", "realloc_cases", "thread_exit"}
 
 # They have tests of their own below, or nothing to be exact about: spin is for benchmarks, static_stripped has no names.
 WITHOUT_CASE = {"spin", "static_stripped"}
@@ -203,7 +203,7 @@ def run_attached(directory, case_, *options, **start):
 def test_every_target_has_a_case():
     sources = [*TARGETS.parents[1].glob("tests/targets/*.c"), *TARGETS.parents[1].glob("tests/targets/*.cpp")]
     assert {source.stem for source in sources} == {case_.name for case_ in CASES} | WITHOUT_CASE
-    assert ALSO_BY_PERF_EVENT < {case_.name for case_ in CASES}
+    assert ALSO_BY_OTHER_MEANS < {case_.name for case_ in CASES}
 
 
 @pytest.mark.parametrize("case_", CASES, ids=str)
@@ -212,9 +212,11 @@ def test_attached_before_go(tmp_path, case_):
     check_attached(report, truth, case_)
 
 
-@pytest.mark.parametrize("case_", [case_ for case_ in CASES if case_.name in ALSO_BY_PERF_EVENT], ids=str)
-def test_attached_through_perf_events(tmp_path, case_):
-    report, truth = run_attached(tmp_path, case_, "--attach", "perf_event")
+@pytest.mark.parametrize("method", METHODS[1:])
+@pytest.mark.parametrize("case_", [case_ for case_ in CASES if case_.name in ALSO_BY_OTHER_MEANS], ids=str)
+def test_attached_by_other_means(tmp_path, case_, method):
+    """Other than by what this kernel has best."""
+    report, truth = run_attached(tmp_path, case_, "--attach", method)
     check_attached(report, truth, case_)
 
 
@@ -428,6 +430,7 @@ def test_processes_by_name(tmp_path):
 @pytest.mark.parametrize("case_, method", [
     *((case_, "uprobe_multi") for case_ in CASES if case_.name in {"family", "exception_crew", "exception_out", "longjmp_out", "prior_blocks", "thread_exit"}),
     *((case_, "perf_event") for case_ in CASES if case_.name in {"family", "exception_out"}),
+    *((case_, "uprobe_session") for case_ in CASES if case_.name in {"family", "exception_out", "longjmp_out"}),
 ], ids=str)
 def test_two_tracers_of_one_process(tmp_path, case_, method):
     with Target.start(case_.name, case_.args) as target, \
@@ -499,7 +502,7 @@ def check_middle(report):
 def test_attaching_and_detaching_while_threads_churn(tmp_path, method):
     with Target.start("churn8", ["--ops", str(10**12)]) as target:
         target.go()
-        for attempt in range(4 if method == "uprobe_multi" else 2):
+        for attempt in range(2 if method == "perf_event" else 4):
             name = f"attempt{attempt}"  # an old report would be taken for a new one
             with Memtrace.attach(tmp_path, target.ready(), "--attach", method, "--interval", "100ms", name=name) as memtrace:
                 memtrace.wait_report(lambda report: report["totals"]["frees"] > 1000)
@@ -515,7 +518,7 @@ def test_a_second_tracer_comes_and_goes(tmp_path, method):
     churn = case("churn8", "--ops", "800000", "--seed", "9")
     with Target.start(churn.name, churn.args) as target, Memtrace.attach(tmp_path, target.ready(), name="first") as first:
         target.go()
-        for name in ("second", "third") if method == "uprobe_multi" else ():
+        for name in () if method == "perf_event" else ("second", "third"):
             with Memtrace.attach(tmp_path, target.pid, "--attach", method, name=name) as passing:
                 passing.stop()
         with Memtrace.attach(tmp_path, target.pid, "--attach", method, name="last") as last:

@@ -142,7 +142,11 @@ class Tracer:
         """{("prog", id), ("link", id), ...} of what it holds in the kernel now."""
         held = set()
         for info in Path(f"/proc/{self.process.pid}/fdinfo").iterdir():
-            for kind, number in re.findall(r"^(prog|link|map)_id:\s*(\d+)$", info.read_text(encoding="utf-8"), re.MULTILINE):
+            try:
+                text = info.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                continue  # it has been closed since the folder was listed
+            for kind, number in re.findall(r"^(prog|link|map)_id:\s*(\d+)$", text, re.MULTILINE):
                 held.add((kind, int(number)))
         return held
 

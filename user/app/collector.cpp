@@ -1,14 +1,10 @@
 #include "app/collector.hpp"
 
-#include <signal.h>
-#include <sys/uio.h>
-
 #include <algorithm>
-#include <chrono>
-#include <filesystem>
-#include <thread>
+#include <iterator>
 
 #include "app/message.hpp"
+#include "app/unwinding.hpp"
 #include "base/clock.hpp"
 #include "proc/process.hpp"
 
@@ -29,37 +25,16 @@ std::string describe_object(const ProbeObject& object) {
     return text;
 }
 
-constexpr auto kStopPatience = std::chrono::seconds(1);
-
-/// True where no thread of the process can run its own code: each is stopped, ending, or deep in the kernel.
-bool all_threads_stopped(std::int32_t pid) {
-    std::error_code error;
-    for (const auto& thread : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", error)) {
-        const auto stat = read_file(thread.path() / "stat");
-        const auto name_end = stat ? stat->rfind(") ") : std::string::npos;
-        if (name_end != std::string::npos && (stat->at(name_end + 2) == 'R' || stat->at(name_end + 2) == 'S')) {
-            return false;
+/// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.
+bool has_linker(std::int32_t pid) {
+    const auto mappings = read_maps(pid);
+    std::set<FileIdentity> files;
+    for (const auto& mapping : mappings.value_or(std::vector<Mapping>{})) {
+        if (mapping.executable && mapping.file != FileIdentity{}) {
+            files.insert(mapping.file);
         }
     }
-    return true;
-}
-
-void wait_until_stopped(std::int32_t pid) {
-    const auto deadline = std::chrono::steady_clock::now() + kStopPatience;
-    while (!all_threads_stopped(pid) && std::chrono::steady_clock::now() < deadline) {
-        std::this_thread::yield();
-    }
-}
-
-/// Puts back what the kernel replaced on a stopped thread's stack.
-void restore_return_addresses(const mt_unwind_event& event) {
-    for (auto slot : event.slots) {
-        if (slot.address != 0) {
-            const iovec from{&slot.value, sizeof(slot.value)};
-            const iovec to{reinterpret_cast<void*>(slot.address), sizeof(slot.value)}; // NOLINT(performance-no-int-to-ptr)
-            (void)process_vm_writev(static_cast<pid_t>(event.event.tgid), &from, 1, &to, 1, 0);
-        }
-    }
+    return files.size() != 1;
 }
 
 } // namespace
@@ -178,6 +153,7 @@ void Collector::rescan(std::int32_t pid, bool held) {
         sink_(found->second.started);
     }
     learn_modules(pid, found->second, *mappings);
+    found->second.libraries_to_come = false;
     found->second.last_rescan_tick = tick_count_;
 }
 
@@ -186,9 +162,16 @@ void Collector::end(std::int32_t pid, EndReason reason) {
     if (found == followed_.end()) {
         return;
     }
-    sink_(ProcessEnded{found->second.id, reason});
+    tell_end(found->second, reason);
     tracer_.remove_process(found->second.key);
     followed_.erase(found);
+}
+
+void Collector::tell_end(const Followed& process, EndReason reason) {
+    if (process.libraries_to_come) {
+        sink_(CounterSample{process.id, "unseen_images", 1, true});
+    }
+    sink_(ProcessEnded{process.id, reason});
 }
 
 void Collector::deactivate_all() {
@@ -209,7 +192,7 @@ void Collector::on_exec(std::int32_t pid, mt_process_key key) {
         return;
     }
     auto& old = found->second;
-    sink_(ProcessEnded{old.id, EndReason::exec});
+    tell_end(old, EndReason::exec);
     tracer_.forget_image(old.key);
     Followed process;
     process.key = key;
@@ -227,6 +210,7 @@ void Collector::on_exec(std::int32_t pid, mt_process_key key) {
     }
     const bool looked_at = start_process(pid, process, Stage::young).has_value();
     process.late_objects = process.started.sources.size() - old.started.sources.size();
+    process.libraries_to_come = !looked_at || has_linker(pid);
     if (!looked_at) { // it has ended already: its figures count all the same, its names are lost
         process.id = ProcessId{next_process_++};
         process.started.process = process.id;
@@ -237,9 +221,7 @@ void Collector::on_exec(std::int32_t pid, mt_process_key key) {
     found->second = std::move(process);
 }
 
-/// All events but those of processes that wait for their return addresses: these are served at once. A SIGCONT also takes away the
-/// SIGSTOP that another thread has just sent itself, so it must not be sent before every thread that needs help has said so: when all
-/// of them stand still, each of their events is in the ring.
+/// All events but those of processes that wait for their return addresses: these are served at once.
 std::vector<mt_event> Collector::take_kernel_events() {
     std::vector<mt_event> events;
     std::multimap<std::int32_t, mt_unwind_event> waiting;
@@ -255,12 +237,14 @@ std::vector<mt_event> Collector::take_kernel_events() {
     drain();
     while (!waiting.empty()) {
         const auto pid = waiting.begin()->first;
-        wait_until_stopped(pid);
-        drain();
-        const auto [begin, end] = waiting.equal_range(pid);
-        std::for_each(begin, end, [](const auto& entry) { restore_return_addresses(entry.second); });
-        waiting.erase(begin, end);
-        ::kill(pid, SIGCONT);
+        serve_unwinding(pid, [&] {
+            drain();
+            std::vector<mt_unwind_event> threads;
+            const auto [begin, end] = waiting.equal_range(pid);
+            std::transform(begin, end, std::back_inserter(threads), [](const auto& entry) { return entry.second; });
+            return threads;
+        });
+        waiting.erase(pid);
     }
     return events;
 }

@@ -78,6 +78,7 @@ private:
         UniqueFd pidfd;
         bool from_start = false;
         std::uint64_t late_objects = 0; ///< attached to while it ran
+        bool libraries_to_come = false; ///< the linker works on a new image: nobody has looked since
         AddressSpace code;
         std::set<FileIdentity> seen;                     ///< files that have been looked through and attached to
         ProcessStarted started;                          ///< as told; told again when more has been attached
@@ -96,6 +97,7 @@ private:
     Status attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
     void learn_modules(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
     void on_exec(std::int32_t pid, mt_process_key key);
+    void tell_end(const Followed& process, EndReason reason);
     std::vector<mt_event> take_kernel_events();
     std::uint16_t allocator_index(const std::string& name);
     std::optional<Frame> locate(std::int32_t pid, Followed& process, std::uint64_t address);

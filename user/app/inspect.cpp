@@ -135,7 +135,8 @@ int run_doctor() {
                     ? "one call attaches all functions of a library"
                     : features.uprobe_multi_reason + ": falls back to one perf event for each function, slower to attach");
     print_check(features.uprobe_session, "uprobe session links",
-                features.uprobe_session ? "offered by this kernel, not used yet" : "not offered by this kernel, not used yet");
+                features.uprobe_session ? "nested and unsampled calls pay for no return probe"
+                                        : "not offered (Linux 6.13 or newer): every allocation pays for its return probe");
     if (features.costs.emulated_ns > 0) {
         std::printf(
             "%-8s %-22s %.0f ns on an instruction that the kernel emulates, %.0f ns on one that it single-steps; %.0f ns more "

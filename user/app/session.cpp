@@ -138,11 +138,16 @@ Status Session::load(const KernelFeatures& features) {
         return fail("this kernel does not describe its types (no /sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF; see "
                     "memtrace doctor");
     }
-    AttachMethod method = features.uprobe_multi ? AttachMethod::uprobe_multi : AttachMethod::perf_event;
+    AttachMethod method = features.best_method();
     if (options_.attach == "perf_event") {
         method = AttachMethod::perf_event;
-    } else if (options_.attach == "uprobe_multi" && !features.uprobe_multi) {
-        return fail("uprobe_multi does not work here: " + features.uprobe_multi_reason);
+    } else if (options_.attach == "uprobe_multi") {
+        if (!features.uprobe_multi) {
+            return fail("uprobe_multi does not work here: " + features.uprobe_multi_reason);
+        }
+        method = AttachMethod::uprobe_multi;
+    } else if (options_.attach == "uprobe_session" && !features.uprobe_session) {
+        return fail("uprobe_session does not work here: it takes Linux 6.13 or newer");
     }
     TracerLimits limits;
     limits.max_live = options_.max_live;

@@ -79,8 +79,8 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
         ->type_name("N")
         ->check(number_validator())
         ->check(CLI::Range(1, 127));
-    app.add_option("--attach", options.attach, "how probes are placed: auto, uprobe_multi or perf_event")
-        ->check(CLI::IsMember({"auto", "uprobe_multi", "perf_event"}));
+    app.add_option("--attach", options.attach, "how probes are placed: auto, uprobe_session, uprobe_multi or perf_event")
+        ->check(CLI::IsMember({"auto", "uprobe_session", "uprobe_multi", "perf_event"}));
     app.add_option("--output", options.output,
                    "text or json (text). json on standard output: the last report; with --interval, each")
         ->check(CLI::IsMember({"text", "json"}));

@@ -36,7 +36,7 @@ struct Options {
     std::string allocator = "auto";
     std::uint32_t max_live = 1'000'000;
     unsigned max_frames = 64;
-    std::string attach = "auto"; ///< auto | uprobe_multi | perf_event
+    std::string attach = "auto"; ///< auto | uprobe_session | uprobe_multi | perf_event
 
     std::string output = "text"; ///< text | json
     std::string out;             ///< file that always holds the newest report; empty = stdout

@@ -14,6 +14,7 @@ void memtrace_probe_emulated();
 void memtrace_probe_stepped();
 void memtrace_probe_return();
 void memtrace_probe_long_nop();
+void memtrace_probe_session();
 }
 
 #if defined(__x86_64__)
@@ -34,7 +35,8 @@ void memtrace_probe_long_nop();
 __asm__(".pushsection .text\n" MEMTRACE_FUNCTION(memtrace_probe_emulated, MEMTRACE_EMULATED)
             MEMTRACE_FUNCTION(memtrace_probe_stepped, MEMTRACE_STEPPED)
                 MEMTRACE_FUNCTION(memtrace_probe_return, MEMTRACE_EMULATED)
-                    MEMTRACE_FUNCTION(memtrace_probe_long_nop, MEMTRACE_LONG_NOP) ".balign 64\n.popsection\n");
+                    MEMTRACE_FUNCTION(memtrace_probe_session, MEMTRACE_EMULATED)
+                        MEMTRACE_FUNCTION(memtrace_probe_long_nop, MEMTRACE_LONG_NOP) ".balign 64\n.popsection\n");
 
 namespace memtrace {
 
@@ -96,10 +98,6 @@ LongNops classify_long_nops(double each_ns, const HitCosts& costs) {
 
 } // namespace
 
-Result<UprobeTarget> own_probe_target() {
-    return target_of({memtrace_probe_emulated});
-}
-
 void call_probe_target() {
     memtrace_probe_emulated();
 }
@@ -125,6 +123,24 @@ Result<HitCosts> measure_hit_costs(int program_fd, AttachMethod method, std::vec
     costs.return_ns = time_calls(memtrace_probe_return) - bare - costs.emulated_ns;
     costs.long_nops = classify_long_nops(time_calls(memtrace_probe_long_nop, kSteppedRounds) - bare, costs);
     return costs;
+}
+
+Status measure_session_costs(int program_fd, std::uint32_t* wants_return, std::vector<UniqueFd>& links, HitCosts& costs) {
+    const auto target = target_of({memtrace_probe_session});
+    if (!target) {
+        return tl::unexpected(target.error());
+    }
+    const double bare = time_calls(memtrace_probe_session);
+    auto link = create_uprobe_multi_link(program_fd, kAttachTypeUprobeSession, *target);
+    if (!link) {
+        return tl::unexpected(link.error());
+    }
+    links.push_back(std::move(*link));
+    *const_cast<volatile std::uint32_t*>(wants_return) = 0; // a page that the kernel half shares
+    costs.declined_ns = time_calls(memtrace_probe_session) - bare;
+    *const_cast<volatile std::uint32_t*>(wants_return) = 1;
+    costs.return_ns = time_calls(memtrace_probe_session) - bare - costs.declined_ns;
+    return {};
 }
 
 } // namespace memtrace

@@ -1,6 +1,7 @@
 // Measures what one probe hit costs on this machine, on functions of our own.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -10,12 +11,14 @@
 
 namespace memtrace {
 
-/// Where the function that try-outs may probe (call_probe_target) lies in our own program file.
-Result<UprobeTarget> own_probe_target();
+/// The function of our own that the first probe of measure_hit_costs is on.
 void call_probe_target();
 
 /// Attaches `program_fd` to our own functions and calls them, for some 10 ms. `links` takes the probes, which the caller keeps: taking
 /// one away makes the kernel wait for some 50 ms.
 Result<HitCosts> measure_hit_costs(int program_fd, AttachMethod method, std::vector<UniqueFd>& links);
+
+/// The same for a session program that declines every return unless `*wants_return`: sets declined_ns and return_ns of `costs`.
+Status measure_session_costs(int program_fd, std::uint32_t* wants_return, std::vector<UniqueFd>& links, HitCosts& costs);
 
 } // namespace memtrace

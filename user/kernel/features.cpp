@@ -50,8 +50,10 @@ ProbeTest load_probe_test(int attach_type) {
     if (skeleton == nullptr) {
         return nullptr;
     }
+    auto* program = attach_type == kAttachTypeUprobeSession ? skeleton->progs.probe_session : skeleton->progs.probe_test;
+    bpf_program__set_autoload(program, true);
     if (attach_type != 0) {
-        bpf_program__set_expected_attach_type(skeleton->progs.probe_test, static_cast<bpf_attach_type>(attach_type));
+        bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(attach_type));
     }
     return probe_test_bpf__load(skeleton.get()) == 0 ? std::move(skeleton) : nullptr;
 }
@@ -103,17 +105,15 @@ void try_perf_event(KernelFeatures& features) {
     }
 }
 
+/// Measures too: where there are sessions, they are what probes are placed with.
 void try_uprobe_session(KernelFeatures& features) {
     const auto test = load_probe_test(kAttachTypeUprobeSession);
-    const auto target = own_probe_target();
-    if (test == nullptr || !target) {
+    if (test == nullptr || !features.uprobe_multi) {
         return;
     }
-    auto link = create_uprobe_multi_link(bpf_program__fd(test->progs.probe_test), kAttachTypeUprobeSession, *target);
-    features.uprobe_session = link.has_value();
-    if (link) {
-        kept_links().push_back(std::move(*link));
-    }
+    features.uprobe_session =
+        measure_session_costs(bpf_program__fd(test->progs.probe_session), &test->bss->wants_return, kept_links(), features.costs)
+            .has_value();
 }
 
 } // namespace
@@ -138,7 +138,9 @@ Error privileges_error(const std::vector<std::string>& missing) {
 }
 
 const char* attach_method_name(AttachMethod method) {
-    return method == AttachMethod::uprobe_multi ? "uprobe_multi" : "perf_event";
+    return method == AttachMethod::uprobe_session ? "uprobe_session"
+           : method == AttachMethod::uprobe_multi ? "uprobe_multi"
+                                                  : "perf_event";
 }
 
 KernelFeatures detect_features() {

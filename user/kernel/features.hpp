@@ -15,8 +15,9 @@ std::vector<std::string> missing_capabilities();
 
 /// How probes reach user space functions.
 enum class AttachMethod : std::uint8_t {
-    uprobe_multi, ///< one link for many functions (BPF_TRACE_UPROBE_MULTI)
-    perf_event    ///< one perf event for each function
+    uprobe_session, ///< one link for many functions; the program at an entry can decline the return (BPF_TRACE_UPROBE_SESSION)
+    uprobe_multi,   ///< one link for many functions (BPF_TRACE_UPROBE_MULTI)
+    perf_event      ///< one perf event for each function
 };
 const char* attach_method_name(AttachMethod method);
 
@@ -25,6 +26,7 @@ struct HitCosts {
     double emulated_ns = 0; ///< an entry probe on an instruction that the kernel emulates; 0 = not measured
     double stepped_ns = 0;  ///< on one that it single-steps
     double return_ns = 0;   ///< what a return probe costs beside the entry probe: setting it up, and its own trap
+    double declined_ns = 0; ///< an entry probe of a session (emulated) that declines the return; 0 = there are no sessions
     LongNops long_nops = LongNops::stepped;
 };
 
@@ -37,6 +39,11 @@ struct KernelFeatures {
     bool uprobe_session = false;     ///< an entry program can decline the return probe
     std::string uprobe_multi_reason; ///< why not, where not
     HitCosts costs;                  ///< measured here and now
+    [[nodiscard]] AttachMethod best_method() const {
+        return uprobe_session ? AttachMethod::uprobe_session
+               : uprobe_multi ? AttachMethod::uprobe_multi
+                              : AttachMethod::perf_event;
+    }
 };
 
 /// Tries each of them, in this process. Takes some 20 milliseconds. Needs the capabilities.

@@ -33,7 +33,7 @@ struct AttachedProcess {
 };
 
 /// The programs whose time counts, in the order in which the timer has them.
-enum TimedProgram : std::size_t { kTimedEnter, kTimedReturn, kTimedFree };
+enum TimedProgram : std::size_t { kTimedFree, kTimedEnter, kTimedReturn, kTimedCall = kTimedEnter };
 
 /// The probes of one object that run the same program.
 struct ProgramTargets {
@@ -95,13 +95,19 @@ struct HeapTracer::Impl {
         bpf_map__set_max_entries(skeleton->maps.slots, limits.max_processes);
         bpf_map__set_max_entries(skeleton->maps.counters, limits.max_processes);
         skeleton->rodata->max_frames = limits.max_frames;
-        if (method != AttachMethod::uprobe_multi) {
+        const auto& progs = skeleton->progs;
+        const bool sessions = method == AttachMethod::uprobe_session;
+        bpf_program__set_autoload(progs.alloc_call, sessions);
+        bpf_program__set_autoload(progs.alloc_enter, !sessions);
+        bpf_program__set_autoload(progs.alloc_return, !sessions);
+        if (method == AttachMethod::perf_event) {
             return;
         }
-        for (auto* program : {skeleton->progs.alloc_enter, skeleton->progs.alloc_return, skeleton->progs.free_enter,
-                              skeleton->progs.unwind_enter, skeleton->progs.jump_enter, skeleton->progs.library_changed}) {
+        for (auto* program : {progs.alloc_enter, progs.alloc_return, progs.free_enter, progs.unwind_enter, progs.jump_enter,
+                              progs.library_changed}) {
             bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kAttachTypeUprobeMulti));
         }
+        bpf_program__set_expected_attach_type(progs.alloc_call, static_cast<bpf_attach_type>(kAttachTypeUprobeSession));
     }
 
     Status load() {
@@ -132,21 +138,26 @@ struct HeapTracer::Impl {
         }
         processes.resize(limits.max_processes);
         planner = ProbePlanner(costs.long_nops);
-        timer = ProgramTimer({bpf_program__fd(skeleton->progs.alloc_enter), bpf_program__fd(skeleton->progs.alloc_return),
-                              bpf_program__fd(skeleton->progs.free_enter)});
+        const auto& progs = skeleton->progs;
+        timer = method == AttachMethod::uprobe_session
+                    ? ProgramTimer({bpf_program__fd(progs.free_enter), bpf_program__fd(progs.alloc_call)})
+                    : ProgramTimer({bpf_program__fd(progs.free_enter), bpf_program__fd(progs.alloc_enter),
+                                    bpf_program__fd(progs.alloc_return)});
         return {};
     }
 
     /// The programs for one object, in the order in which they must be attached: see HeapTracer::attach.
     [[nodiscard]] std::vector<ProgramTargets> plan(mt_process_key key, std::int32_t pid, const ProbeObject& object) {
-        const UprobeTarget empty{pid, object.open_path, {}, {}, false};
+        const UprobeTarget empty{pid, object.open_path, {}, {}, false, false};
         ProgramTargets unwinds{bpf_program__fd(skeleton->progs.unwind_enter), empty};
         ProgramTargets frees{bpf_program__fd(skeleton->progs.free_enter), empty};
         ProgramTargets returns{bpf_program__fd(skeleton->progs.alloc_return), empty};
         ProgramTargets entries{bpf_program__fd(skeleton->progs.alloc_enter), empty};
+        ProgramTargets calls{bpf_program__fd(skeleton->progs.alloc_call), empty};
         ProgramTargets jumps{bpf_program__fd(skeleton->progs.jump_enter), empty};
         ProgramTargets libraries{bpf_program__fd(skeleton->progs.library_changed), empty};
         returns.target.is_return = true;
+        calls.target.is_session = true;
         const auto add = [key](ProgramTargets& to, std::uint64_t entry, const Placement& placement,
                                const FunctionSignature& signature, std::uint16_t function) {
             const auto s = relocated(signature, placement);
@@ -168,13 +179,17 @@ struct HeapTracer::Impl {
                 add(frees, point.file_offset, placements.points[i], signature, point.function);
                 continue;
             }
-            // Both at one place: one trap serves them.
             const auto function = pack_function(point.function, object.label);
+            if (method == AttachMethod::uprobe_session) {
+                add(calls, point.file_offset, placements.points[i], signature, function);
+                continue;
+            }
+            // Both at one place: one trap serves them.
             add(returns, point.file_offset, placements.points[i], signature, function);
             add(entries, point.file_offset, placements.points[i], signature, function);
         }
         std::vector<ProgramTargets> steps;
-        for (auto* step : {&unwinds, &jumps, &frees, &returns, &entries, &libraries}) {
+        for (auto* step : {&unwinds, &jumps, &frees, &calls, &returns, &entries, &libraries}) {
             if (!step->target.offsets.empty()) {
                 steps.push_back(std::move(*step));
             }
@@ -316,10 +331,15 @@ double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after)
     const auto hits = [&](mt_counter counter) { return static_cast<double>(after.value[counter] - before.value[counter]); };
     const auto& costs = impl_->costs;
     const auto& timer = impl_->timer;
-    return hits(MT_COUNTER_hits_enter) * (costs.emulated_ns + timer.mean_ns(kTimedEnter)) +
-           hits(MT_COUNTER_hits_return) * (costs.return_ns + timer.mean_ns(kTimedReturn)) +
-           hits(MT_COUNTER_hits_free) * (costs.emulated_ns + timer.mean_ns(kTimedFree)) +
-           hits(MT_COUNTER_stepped_hits) * (costs.stepped_ns - costs.emulated_ns);
+    const double enters = hits(MT_COUNTER_hits_enter);
+    const double returns = hits(MT_COUNTER_hits_return);
+    const bool sessions = impl_->method == AttachMethod::uprobe_session;
+    const double traps = enters * (sessions ? costs.declined_ns : costs.emulated_ns) + returns * costs.return_ns +
+                         hits(MT_COUNTER_hits_free) * costs.emulated_ns +
+                         hits(MT_COUNTER_stepped_hits) * (costs.stepped_ns - costs.emulated_ns);
+    const double calls = sessions ? (enters + returns) * timer.mean_ns(kTimedCall)
+                                  : enters * timer.mean_ns(kTimedEnter) + returns * timer.mean_ns(kTimedReturn);
+    return traps + calls + hits(MT_COUNTER_hits_free) * timer.mean_ns(kTimedFree);
 }
 
 int HeapTracer::events_fd() const {

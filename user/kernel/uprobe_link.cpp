@@ -106,8 +106,9 @@ Result<std::vector<UniqueFd>> attach_uprobes(int program_fd, AttachMethod method
     if (target.offsets.empty()) {
         return links;
     }
-    if (method == AttachMethod::uprobe_multi) {
-        auto link = create_uprobe_multi_link(program_fd, kAttachTypeUprobeMulti, target);
+    if (method != AttachMethod::perf_event) {
+        const int type = target.is_session ? kAttachTypeUprobeSession : kAttachTypeUprobeMulti;
+        auto link = create_uprobe_multi_link(program_fd, type, target);
         if (!link) {
             return tl::unexpected(link.error());
         }

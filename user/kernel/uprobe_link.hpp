@@ -1,4 +1,4 @@
-// Attaching one BPF program to functions of a file, in one process: the two ways that kernels offer, behind one call.
+// Attaching one BPF program to functions of a file, in one process: the ways that kernels offer, behind one call.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,7 @@ struct UprobeTarget {
     std::vector<std::uint64_t> offsets;
     std::vector<std::uint64_t> cookies; ///< one for each offset
     bool is_return = false;
+    bool is_session = false; ///< entry and return, by one program
 };
 
 /// The value of enum bpf_attach_type that a program must be loaded with to be attached by multi links; Debian 12's headers do not

@@ -82,6 +82,7 @@ struct task_struct {
     struct task_struct *real_parent;
     struct mm_struct *mm;
     struct uprobe_task *utask;
+    unsigned long nvcsw;
 };
 
 #pragma clang attribute pop
