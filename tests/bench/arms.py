@@ -32,6 +32,7 @@ class Arm:
 
     launches = False
     settle_s = 0.3  # from attached to the start of the measurement
+    least_s = 0  # of a measurement
 
     def __init__(self, name="none"):
         self.name = name
@@ -64,10 +65,11 @@ class Silent:
 class MemtraceArm(Arm):
     """memtrace --pid ... with these options."""
 
-    def __init__(self, name, options, settle_s=Arm.settle_s):
+    def __init__(self, name, options, settle_s=Arm.settle_s, least_s=Arm.least_s):
         super().__init__(name)
         self.options = options
         self.settle_s = settle_s
+        self.least_s = least_s
 
     def missing(self):
         if not MEMTRACE.exists():
@@ -285,14 +287,15 @@ class ValgrindArm(LaunchArm):
         return ["valgrind", "--quiet", "--leak-check=no"]
 
 
-def all_arms(settle_s):
-    """In the order in which they are measured. settle_s: the time that `auto` has to find its mode before it is measured."""
+def all_arms(settle_s, auto_s):
+    """In the order in which they are measured. settle_s: the time that `auto` has to find its mode before it is measured, for auto_s at
+    least: what it watches in windows, it watches for a small part of some seconds."""
     return [
         Arm(),
         DetachedArm(),
         MemtraceArm("exact", ["--sample", "exact"]),
         MemtraceArm("sampled", ["--sample", "64KiB"]),
-        MemtraceArm("auto", ["--sample", "auto", "--max-overhead", "5%"], settle_s),
+        MemtraceArm("auto", ["--sample", "auto", "--max-overhead", "5%"], settle_s, auto_s),
         FloorArm(),
         BpftraceArm(),
         HeaptrackArm(),

@@ -64,7 +64,7 @@ def measure_rounds(workload, chosen, options):
     with workload.open():
         for number in range(options.rounds):
             for arm in chosen:
-                taken = measure_once(workload, arm, options.seconds)
+                taken = measure_once(workload, arm, max(options.seconds, arm.least_s))
                 if isinstance(taken, str):
                     failed.setdefault(arm.name, taken)
                     progress(f"{workload.name}, round {number + 1} of {options.rounds}, {arm.name}: FAILED: {taken}")
@@ -103,6 +103,7 @@ def parse_options(arguments=None):
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2, help="of each measurement (2)")
     parser.add_argument("--settle", type=float, default=6, help="seconds that auto has to find its mode before it is measured (6)")
+    parser.add_argument("--auto-seconds", type=float, default=10, help="of each measurement of auto, at least (10)")
     parser.add_argument("--only", help=f"with commas, some of {', '.join(names)}; the slow sqlite-long only if named")
     parser.add_argument("--arms", help="with commas: only these (and none)")
     parser.add_argument("--json", help="file for every measurement")
@@ -113,7 +114,7 @@ def parse_options(arguments=None):
     options.arms = options.arms.split(",") if options.arms else None
     for unknown in set(options.only) - set(names):
         parser.error(f"no such workload: {unknown} ({', '.join(names)})")
-    for unknown in set(options.arms or []) - {arm.name for arm in all_arms(0)}:
+    for unknown in set(options.arms or []) - {arm.name for arm in all_arms(0, 0)}:
         parser.error(f"no such arm: {unknown}")
     if options.rounds < 1 or options.seconds <= 0:
         parser.error("--rounds and --seconds are above zero")
@@ -143,7 +144,7 @@ def measure(options):
         "workloads": {},
         "collector": {},
     }
-    arms = all_arms(options.settle)
+    arms = all_arms(options.settle, options.auto_seconds)
     for workload in all_workloads():
         if workload.name not in options.only:
             continue

@@ -43,7 +43,10 @@ class Mark:
 
 
 def cpu_ns(pids):
-    """CPU time that the threads of these processes have had, those that live now."""
+    """CPU time that the threads of these processes have had, those that live now. The processes must live."""
+    gone = [pid for pid in pids if not Path(f"/proc/{pid}").exists()]
+    if gone:
+        raise RuntimeError(f"measured processes have ended: {gone}")
     stats = (stat for pid in pids for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"))
     return sum(int(stat.read_text().split()[0]) for stat in stats)
 
@@ -91,7 +94,7 @@ class PostgresLoad:
             self.run("pgbench", "-h", self.home, "-i", "-q", "-s", "10", "postgres")
             self.load = self.popen("pgbench", "-h", self.home, "-n", "-S", "-c", str(self.clients), "-P", "1", "-T", "1000000", "postgres",
                                    on=self.client_cores, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
-            self._next_progress()
+            self.mark_progress()  # the connection with which it looks around first is gone by then
             self._pids = wait_until(self._backends, "all clients connect")
         except BaseException:
             self.__exit__()
@@ -120,7 +123,7 @@ class PostgresLoad:
         return out
 
     def _backends(self):
-        """Those of pgbench's connections; the first one, with which it looks around, is gone after a second."""
+        """Those of pgbench's connections."""
         query = "select pid from pg_stat_activity where application_name = 'pgbench'"
         pids = [int(pid) for pid in self.run("psql", "-h", self.home, "-XAtc", query, "postgres").split()]
         return pids if len(pids) == self.clients else None
@@ -145,12 +148,15 @@ class PostgresLoad:
             self.operations += float(found[2])
         return bool(found)
 
+    def mark_progress(self):
+        while not self._next_progress():
+            pass
+
     def mark(self):
         """At the end of the load's current second: its counts are known then."""
         while select.select([self.load.stdout], [], [], 0)[0]:
             self._next_progress()
-        while not self._next_progress():
-            pass
+        self.mark_progress()
         return Mark(self.operations, time.monotonic_ns(), cpu_ns(self._pids))
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from figures import paired_ratios, spread
-from tables import markdown_table, significant
+from tables import markdown_table
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def target_rows(workloads):
         time, cpu = (ratio_of(target, workload["samples"], key) for key in ("wall_ns", "cpu_ns"))
         met = "not measured" if time is None else "yes" if time <= target.most else "no"
         shown = [ratio and 1 / ratio if target.throughput else ratio for ratio in (time, cpu)]
-        rows.append([f"{workload['what']}: {target.arm} / {target.against}", target.text(), *map(significant, shown), met])
+        rows.append([f"{workload['what']}: {target.arm} / {target.against}", target.text(), *("-" if ratio is None else f"{ratio:.3f}" for ratio in shown), met])
     return rows
 
 
