@@ -11,12 +11,41 @@
 #define MT_COUNT_N(c, name, n) __sync_fetch_and_add(&(c)->value[MT_COUNTER_##name], (n))
 #define MT_COUNT(c, name) MT_COUNT_N(c, name, 1)
 
-static __always_inline void mt_account_free(__u64 site_key, __u64 size) {
-    struct mt_site* site = bpf_map_lookup_elem(&sites, &site_key);
-    if (site) {
-        __sync_fetch_and_add(&site->frees, 1);
-        __sync_fetch_and_add(&site->freed_bytes, size);
+/* The tables of sampling (bpf/sampling.h), filled by user space. (user) */
+const volatile __u32 sample_draws[MT_DRAWS] = {};
+const volatile __u32 sample_weights[MT_WEIGHTS] = {};
+
+static __always_inline void mt_account_alloc(struct mt_site* site, __u64 size, __u64 interval) {
+    struct mt_weight weight;
+    if (interval == 0) {
+        __sync_fetch_and_add(&site->allocs, MT_OBJECT_ONE);
+        __sync_fetch_and_add(&site->allocated_bytes, size);
+        return;
     }
+    mt_weigh(size, interval, sample_weights, &weight);
+    __sync_fetch_and_add(&site->allocs, weight.objects);
+    __sync_fetch_and_add(&site->allocated_bytes, weight.bytes);
+    __sync_fetch_and_add(&site->bytes_variance, weight.bytes_variance);
+    __sync_fetch_and_add(&site->objects_variance, weight.objects_variance);
+}
+
+static __always_inline void mt_account_free(const struct mt_live_block* block) {
+    __u64 site_key = block->site;
+    struct mt_site* site = bpf_map_lookup_elem(&sites, &site_key);
+    struct mt_weight weight;
+    if (!site) {
+        return;
+    }
+    if (block->interval == 0) {
+        __sync_fetch_and_add(&site->frees, MT_OBJECT_ONE);
+        __sync_fetch_and_add(&site->freed_bytes, block->size);
+        return;
+    }
+    mt_weigh(block->size, block->interval, sample_weights, &weight);
+    __sync_fetch_and_add(&site->frees, weight.objects);
+    __sync_fetch_and_add(&site->freed_bytes, weight.bytes);
+    __sync_fetch_and_add(&site->bytes_variance, -weight.bytes_variance);
+    __sync_fetch_and_add(&site->objects_variance, -weight.objects_variance);
 }
 
 /* Takes a block out of the live map. 0 where it was not there. */
@@ -65,7 +94,7 @@ static __always_inline __u64 mt_site_of(const struct mt_thread* thread, struct m
 /* Makes the call's result a live block. */
 static __always_inline void mt_add_block(const struct mt_thread* thread, __u64 address, struct mt_counters* c) {
     struct mt_live_key key = {.address = address, .process = thread->call.process};
-    struct mt_live_block block = {.size = thread->call.size, .born_ns = bpf_ktime_get_ns()};
+    struct mt_live_block block = {.size = thread->call.size, .born_ns = bpf_ktime_get_ns(), .interval = thread->call.interval};
     struct mt_live_block missed;
     struct mt_site* site;
     long err;
@@ -74,7 +103,7 @@ static __always_inline void mt_add_block(const struct mt_thread* thread, __u64 a
     err = bpf_map_update_elem(&live, &key, &block, BPF_NOEXIST);
     if (err == -17 /* EEXIST */) {
         if (mt_take_block(address, thread->call.process, &missed)) {
-            mt_account_free(missed.site, missed.size);
+            mt_account_free(&missed);
             MT_COUNT(c, replaced_blocks);
         }
         err = bpf_map_update_elem(&live, &key, &block, BPF_ANY);
@@ -85,8 +114,7 @@ static __always_inline void mt_add_block(const struct mt_thread* thread, __u64 a
         return; /* not in the site's totals either: they stay the sum of what is followed */
     }
     if (site) {
-        __sync_fetch_and_add(&site->allocs, 1);
-        __sync_fetch_and_add(&site->allocated_bytes, block.size);
+        mt_account_alloc(site, block.size, block.interval);
     }
 }
 
@@ -96,12 +124,12 @@ static __always_inline void mt_settle_old_block(const struct mt_call* call, int 
         return;
     }
     if (freed) {
-        mt_account_free(call->old.site, call->old.size);
+        mt_account_free(&call->old);
         return;
     }
     struct mt_live_key key = {.address = call->ptr, .process = call->process};
     if (bpf_map_update_elem(&live, &key, &call->old, BPF_NOEXIST)) {
-        mt_account_free(call->old.site, call->old.size);
+        mt_account_free(&call->old);
         MT_COUNT(c, rollback_lost);
     }
 }

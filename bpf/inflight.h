@@ -14,6 +14,7 @@
 #ifndef MEMTRACE_INFLIGHT_H
 #define MEMTRACE_INFLIGHT_H
 
+#include "bpf/sampling.h"
 #include "bpf/types.h"
 
 struct mt_call {
@@ -25,16 +26,19 @@ struct mt_call {
     __u64 ptr;                /* block being reallocated, or 0 */
     __u64 stack_hash;         /* of the frames in mt_thread.stack */
     struct mt_live_block old; /* the block taken out of the live map, where has_old */
+    __u64 interval;           /* of sampling, 0: exact */
     __u32 has_old;
     __u32 nested; /* inner calls seen */
     mt_process_key process;
-    __u32 zero;
+    __u16 kept;     /* to be recorded: sampled, or exact */
+    __u16 declined; /* its return is not seen: nobody says when it is over */
 };
 
 /* State of a traced thread: task storage, so it goes with the thread. The stack is scratch of the call in flight; it lies here and
  * not in a per-CPU map because a uprobe program can be preempted by another thread's. */
 struct mt_thread {
     struct mt_call call;
+    struct mt_sampler sampler;
     /* The return addresses that were replaced for the call in flight and for those inside it, outermost first. */
     struct mt_return_slot slots[MT_MAX_RETURN_SLOTS];
     __u32 slot_count;
@@ -93,6 +97,13 @@ static inline enum mt_entry_kind mt_classify_entry(const struct mt_call* call, _
     }
     /* Trampoline unknown: the kernel replaced the word, so the true return address means a new call in the old one's place. */
     return word_at_call == call->return_address ? MT_ENTRY_STALE : MT_ENTRY_NESTED;
+}
+
+/* Whether an entry at `sp`, with `cookie`, is inside the call in flight where the return of that one was declined. The word at its
+ * stack pointer is its return address while it lasts. Afterwards another call has put its own there, or the same place calls again
+ * with the same stack pointer. A tail call has that too, but is of another function. */
+static inline int mt_is_inside_declined(const struct mt_call* call, __u64 sp, __u64 cookie, __u64 word_at_call) {
+    return sp <= call->sp && word_at_call == call->return_address && (sp != call->sp || cookie != call->cookie);
 }
 
 /* True where a return that leaves the stack pointer at `sp_after` ends the call in flight. `popped` is what the return

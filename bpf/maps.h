@@ -5,9 +5,10 @@
 #include "bpf/inflight.h"
 #include "bpf/types.h"
 
-/* Followed processes by slot. (user) */
+/* Followed processes by slot. Mapped into user space, which writes single fields while the kernel half may write others. (user) */
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(map_flags, BPF_F_MMAPABLE);
     __uint(max_entries, 1);
     __type(key, __u32);
     __type(value, struct mt_process);

@@ -61,9 +61,17 @@ static __always_inline void abandon_call(struct mt_thread* thread, struct mt_cou
 }
 
 /* True where the thread is inside a traced call already. */
-static __always_inline int is_nested(struct mt_thread* thread, __u64 sp, struct mt_counters* c) {
+static __always_inline int is_nested(struct mt_thread* thread, __u64 sp, __u64 cookie, struct mt_counters* c) {
     struct mt_call* call = &thread->call;
     if (call->sp == 0) {
+        return 0;
+    }
+    if (call->declined) {
+        if (sp <= call->sp && mt_is_inside_declined(call, sp, cookie, mt_word_at(call->sp))) {
+            MT_COUNT(c, nested_calls);
+            return 1;
+        }
+        call->sp = 0;
         return 0;
     }
     if (mt_classify_entry(call, sp, mt_word_at(call->sp), trampoline_address()) == MT_ENTRY_NESTED) {
@@ -80,6 +88,17 @@ static __always_inline __u64 mt_requested_size(const struct mt_arguments* argume
     return signature->count ? mt_total_size(mt_argument(arguments, signature->count), size) : size;
 }
 
+/* Whether this allocation is to be recorded. */
+static __always_inline int sample(struct mt_sampler* sampler, __u64 interval, __u64 size) {
+    if (interval == 0) {
+        return 1;
+    }
+    if (!mt_sampler_is_set(sampler, interval)) {
+        mt_sampler_set(sampler, interval, bpf_get_prandom_u32(), sample_draws);
+    }
+    return mt_sampler_takes(sampler, size);
+}
+
 /* What an allocation probe at a function's entry does. True where the function's return is to be seen too; `declinable`: where the
  * kernel takes no for an answer. */
 static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
@@ -92,6 +111,8 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
     struct mt_thread* thread;
     struct mt_call* call;
     __u64 sp = mt_stack_pointer(ctx);
+    __u64 size;
+    int kept;
 
     if (!process) {
         return 0;
@@ -109,22 +130,32 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
         return 0;
     }
     call = &thread->call;
-    if (is_nested(thread, sp, c)) {
+    if (is_nested(thread, sp, cookie, c)) {
         if (!declinable && sp != call->sp) {
             mt_push_slot(thread, sp, mt_return_address(ctx), trampoline_address());
         }
         return 0;
     }
+    size = mt_requested_size(&arguments, &signature);
+    kept = sample(&thread->sampler, process->interval, size);
     call->return_address = mt_return_address(ctx);
     call->cookie = cookie;
     call->process = process->key;
     call->nested = 0;
-    call->size = mt_requested_size(&arguments, &signature);
-    call->out = mt_argument(&arguments, signature.out);
     call->ptr = mt_argument(&arguments, signature.ptr);
     call->has_old = call->ptr && mt_take_block(call->ptr, call->process, &call->old);
-    call->stack_hash = mt_walk(ctx, call->return_address, &thread->stack);
+    call->kept = kept;
+    call->declined = declinable && !kept && !call->has_old;
     call->sp = sp;
+    if (call->declined) {
+        return 0;
+    }
+    call->size = size;
+    call->interval = process->interval;
+    call->out = mt_argument(&arguments, signature.out);
+    if (kept) {
+        call->stack_hash = mt_walk(ctx, call->return_address, &thread->stack);
+    }
     thread->slot_count = 0;
     mt_push_slot(thread, sp, call->return_address, 0);
     return 1;
@@ -149,7 +180,7 @@ static __always_inline int leave_call(struct pt_regs* ctx) {
     }
     call = &thread->call;
     /* After a tail call both functions return at once, the inner one first, with one stack pointer: the cookie tells them apart. */
-    if (!mt_is_own_return(call, mt_stack_pointer(ctx), MT_RETURN_POPS) || call->cookie != cookie) {
+    if (!mt_is_own_return(call, mt_stack_pointer(ctx), MT_RETURN_POPS) || call->cookie != cookie || call->declined) {
         if (call->sp != mt_stack_pointer(ctx) - MT_RETURN_POPS) {
             mt_pop_slot(thread, mt_stack_pointer(ctx) - MT_RETURN_POPS);
         }
@@ -169,17 +200,19 @@ static __always_inline int leave_call(struct pt_regs* ctx) {
         int freed = call->ptr && call->size == 0;
         if (!freed) {
             MT_COUNT(c, failed_allocs);
-        } else if (!call->has_old) {
+        } else if (!call->has_old && !call->interval) {
             MT_COUNT(c, unmatched_frees);
         }
         mt_settle_old_block(call, freed, c);
         return 0;
     }
-    if (call->ptr && !call->has_old) {
+    if (call->ptr && !call->has_old && !call->interval) {
         MT_COUNT(c, unmatched_frees);
     }
     mt_settle_old_block(call, 1, c);
-    mt_add_block(thread, result, c);
+    if (call->kept) {
+        mt_add_block(thread, result, c);
+    }
     return 0;
 }
 
@@ -226,12 +259,12 @@ int free_enter(struct pt_regs* ctx) {
         return 0;
     }
     thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
-    if (thread && is_nested(thread, mt_stack_pointer(ctx), c)) {
+    if (thread && !thread->call.declined && is_nested(thread, mt_stack_pointer(ctx), cookie, c)) {
         return 0;
     }
     if (mt_take_block(address, process->key, &block)) {
-        mt_account_free(block.site, block.size);
-    } else {
+        mt_account_free(&block);
+    } else if (!process->interval) { /* else most are of allocations that were not sampled */
         MT_COUNT(c, unmatched_frees);
     }
     return 0;
@@ -275,7 +308,7 @@ int unwind_enter(struct pt_regs* ctx) {
         return 0;
     }
     thread = bpf_task_storage_get(&threads, task, 0, 0);
-    if (!thread || !thread->call.sp || thread->call.sp < mt_stack_pointer(ctx)) {
+    if (!thread || !thread->call.sp || thread->call.declined || thread->call.sp < mt_stack_pointer(ctx)) {
         return 0;
     }
     trampoline = trampoline_address();
@@ -327,7 +360,8 @@ int jump_enter(struct pt_regs* ctx) {
         return 0;
     }
     thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
-    if (thread && thread->call.sp > mt_stack_pointer(ctx) && mt_word_at(thread->call.sp) == trampoline_address()) {
+    if (thread && !thread->call.declined && thread->call.sp > mt_stack_pointer(ctx) &&
+        mt_word_at(thread->call.sp) == trampoline_address()) {
         thread->call.nested = 0; /* those were inside it indeed */
         abandon_call(thread, c);
     }

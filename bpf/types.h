@@ -26,10 +26,11 @@ typedef __u32 mt_process_key;
 struct mt_process {
     mt_process_key key;
     __u32 tgid;
-    __u32 active; /* 0: probes return at once */
-    __u32 follow; /* report forks of this process */
+    __u32 active;   /* 0: probes return at once */
+    __u32 follow;   /* report forks of this process */
+    __u64 interval; /* mean distance of samples in bytes (bpf/sampling.h); 0: every allocation is recorded */
 };
-MT_STATIC_ASSERT(sizeof(struct mt_process) == 16, "layout");
+MT_STATIC_ASSERT(sizeof(struct mt_process) == 24, "layout");
 
 struct mt_counters {
     __u64 value[MT_COUNTER_COUNT];
@@ -46,21 +47,25 @@ struct mt_live_block {
     __u64 size; /* as requested */
     __u64 site; /* key in the sites map */
     __u64 born_ns;
+    __u64 interval; /* that it was sampled under */
 };
-MT_STATIC_ASSERT(sizeof(struct mt_live_block) == 24, "layout");
+MT_STATIC_ASSERT(sizeof(struct mt_live_block) == 32, "layout");
 
-/* Totals of a call site; keyed by a hash of process, function and stack. Only ever grows. */
+/* Totals of a call site; keyed by a hash of process, function and stack. Each record counts for what it stands for (mt_weigh). The
+ * first four only ever grow; the variances are of what is live. */
 struct mt_site {
-    __u64 allocs;
+    __u64 allocs; /* in units of 2^-16: MT_OBJECT_SHIFT */
     __u64 frees;
     __u64 allocated_bytes;
     __u64 freed_bytes;
-    __u64 stack;  /* key in the stacks map; 0: none stored */
-    __u64 caller; /* return address of the allocator's caller: known even when the stack is not */
+    __u64 bytes_variance;   /* in units of 2^16 bytes^2: MT_BYTES_VARIANCE_SHIFT */
+    __u64 objects_variance; /* in units of 2^-16: MT_OBJECTS_VARIANCE_SHIFT */
+    __u64 stack;            /* key in the stacks map; 0: none stored */
+    __u64 caller;           /* return address of the allocator's caller: known even when the stack is not */
     mt_process_key process;
     __u32 function; /* index into the collector's function table; MT_SITE_OVERFLOW for the catch-all site */
 };
-MT_STATIC_ASSERT(sizeof(struct mt_site) == 56, "layout");
+MT_STATIC_ASSERT(sizeof(struct mt_site) == 72, "layout");
 
 /* The catch-all site of a process, made by user space: takes what finds no room in the sites map. */
 #define MT_SITE_OVERFLOW 0xffffffffu

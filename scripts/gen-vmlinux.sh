@@ -21,7 +21,7 @@ import sys
 # Constants of the kernel's BPF interface.
 CONSTANTS = """
     BPF_MAP_TYPE_HASH BPF_MAP_TYPE_ARRAY BPF_MAP_TYPE_PERCPU_ARRAY BPF_MAP_TYPE_RINGBUF BPF_MAP_TYPE_TASK_STORAGE
-    BPF_ANY BPF_NOEXIST BPF_F_NO_PREALLOC BPF_LOCAL_STORAGE_GET_F_CREATE
+    BPF_ANY BPF_NOEXIST BPF_F_NO_PREALLOC BPF_F_MMAPABLE BPF_LOCAL_STORAGE_GET_F_CREATE
 """.split()
 
 # Kernel structures and their fields; relocated when the program is loaded. An embedded structure stands before its user.

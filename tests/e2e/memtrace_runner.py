@@ -63,10 +63,12 @@ class Memtrace:
 
     @classmethod
     def start(cls, directory, *options, name="report"):
-        """Starts memtrace with these options, writing JSON to DIRECTORY/NAME.json unless they say otherwise."""
+        """Starts memtrace with these options, writing JSON to DIRECTORY/NAME.json unless they say otherwise. Exact unless they say
+        otherwise too: what is compared with a target's own account must not depend on how busy the machine is."""
         out = Path(directory) / f"{name}.json"
         out.unlink(missing_ok=True)  # an earlier tracer's
-        return cls([MEMTRACE, "--output", "json", "--out", out, *options], out)
+        exact = [] if "--sample" in options else ["--sample", "exact"]
+        return cls([MEMTRACE, "--output", "json", "--out", out, *exact, *options], out)
 
     @classmethod
     def attach(cls, directory, pids, *options, name="report"):
@@ -169,7 +171,7 @@ class Launched:
         does not exit before a periodic report has been made of its end."""
         out = Path(directory) / "launched.json"
         out.unlink(missing_ok=True)
-        prefix = [MEMTRACE, "--output", "json", "--interval", "200ms", "--out", out, *options, "--", *prefix]
+        prefix = [MEMTRACE, "--sample", "exact", "--output", "json", "--interval", "200ms", "--out", out, *options, "--", *prefix]
         with Target.start(name, args, wait=hold, prefix=prefix) as target:
             if hold:
                 target.go()

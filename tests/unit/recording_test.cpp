@@ -89,7 +89,7 @@ TEST(RecordingStream, FieldsComeBackAsTheyWere) {
     EXPECT_EQ(site.allocs, 1U);
     EXPECT_EQ(site.freed_bytes, 4U);
     EXPECT_EQ(site.oldest_ns, 7U);
-    const auto& counter = std::get<CounterSample>(got[20]);
+    const auto& counter = std::get<CounterSample>(got[21]);
     EXPECT_EQ(counter.name, "live_full");
     EXPECT_EQ(counter.value, 17U);
     EXPECT_TRUE(counter.loss);

@@ -65,9 +65,26 @@ TEST(RenderJson, SitesAndFramesCarryTheirValues) {
     const Json json = parsed(report);
     ASSERT_EQ(json["sites"].size(), 2U);
     const Json& site = json["sites"][0];
-    EXPECT_EQ(keys(site), (Names{"id", "live_bytes", "live_objects", "allocs", "frees", "allocated_bytes", "freed_bytes",
-                                 "oldest_age_s", "growth_bytes_per_s", "verdict", "confidence", "evidence", "allocator",
-                                 "function", "stack_truncated", "stack"}));
+    EXPECT_EQ(keys(site), (Names{"id",
+                                 "live_bytes",
+                                 "live_objects",
+                                 "allocs",
+                                 "frees",
+                                 "allocated_bytes",
+                                 "freed_bytes",
+                                 "live_bytes_ci95",
+                                 "live_objects_ci95",
+                                 "unverified_bytes",
+                                 "unverified_objects",
+                                 "oldest_age_s",
+                                 "growth_bytes_per_s",
+                                 "verdict",
+                                 "confidence",
+                                 "evidence",
+                                 "allocator",
+                                 "function",
+                                 "stack_truncated",
+                                 "stack"}));
     EXPECT_EQ(site["id"], "00000000000000bb");
     EXPECT_EQ(site["live_bytes"], 4 << 20);
     EXPECT_EQ(site["stack_truncated"], true);

@@ -102,7 +102,13 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
     process.started = {process.id, pid,       info->start_wall_ns, monotonic_ns(),         process.from_start,
                        info->comm, info->exe, info->cmdline,       process.started.sources};
     sink_(process.started);
+    tell_mode(process);
+    tracer_.set_sampling(process.key, knobs_.interval_bytes);
+    if (auto status = tracer_.watch(process.key, watch_allocations_, watch_frees_); !status) {
+        return status;
+    }
     process.counters = tracer_.read_counters(process.key);
+    process.load_counters = process.counters;
     sample_usage(pid, process); // what rates begin with
     learn_modules(pid, process, *mappings);
     return {};

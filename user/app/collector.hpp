@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "app/address_space.hpp"
+#include "app/governor.hpp"
 #include "base/fd.hpp"
 #include "base/result.hpp"
 #include "kernel/heap_tracer.hpp"
@@ -58,6 +59,16 @@ public:
     /// Tells the model that tracing of the processes still followed ends here.
     void mark_detached();
 
+    /// Applies to all processes, to those that come later too. `reason`: why, in a sentence.
+    void set_mode(const GovernorKnobs& knobs, double budget, const std::string& reason);
+    /// Attaches and detaches the probes of allocations and those of frees, in all processes. What is live when frees go unwatched
+    /// may be freed unseen: it counts as unverified from then on.
+    Status watch(bool allocations, bool frees);
+    /// What all processes together have done and what that cost since the last call; times in which probes were attached are the
+    /// caller's to say.
+    GovernorInterval take_load();
+    [[nodiscard]] ProbeCosts probe_costs() const;
+
     /// Reads everything. `with_ages` reads the whole live map too, for the ages of blocks.
     Status tick(bool with_ages);
     /// Names the frames that have come up since the last call.
@@ -91,7 +102,11 @@ private:
         mt_counters counted_before{}; ///< by the image that an exec replaced: the kernel half counts on
         double probe_ns = 0;          ///< what the hits that these count have cost
         ProcessSample usage;
+        mt_counters load_counters{}; ///< as of take_load
+        std::uint64_t load_cpu_ns = 0;
+        std::uint64_t unwatched_ns = 0; ///< when frees went unwatched last; 0 = never
     };
+    void tell_mode(const Followed& process);
 
     Status start_process(std::int32_t pid, Followed& process, Stage stage);
     Status attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
@@ -122,10 +137,17 @@ private:
     std::map<std::int32_t, Followed> followed_;
     std::vector<Owner> owners_; ///< by slot; as of the tick's start
     std::vector<std::string> allocators_;
-    std::vector<SiteSample> samples_;      ///< by SiteId: what this tick adds up to
-    std::vector<SiteSample> sent_samples_; ///< by SiteId: what was sent last
-    std::vector<Frame> unnamed_;           ///< frames to be named
+    std::vector<SiteSample> samples_;         ///< by SiteId: what this tick adds up to
+    std::vector<std::uint64_t> aged_objects_; ///< by SiteId, in the kernel half's units
+    std::vector<SiteSample> sent_samples_;    ///< by SiteId: what was sent last
+    std::vector<Frame> unnamed_;              ///< frames to be named
     std::set<Frame> known_frames_;
+    GovernorKnobs knobs_;
+    double budget_ = 0;
+    std::string mode_reason_;
+    bool watch_allocations_ = true;
+    bool watch_frees_ = true;
+    double load_bytes_ = 0; ///< allocated so far, as of take_load
     std::uint32_t next_process_ = 1;
     std::uint32_t next_module_ = 1;
     std::uint32_t next_stack_ = 1;

@@ -1,5 +1,6 @@
 // Collector, the second half: stacks, sites and what is read on every tick.
 #include <algorithm>
+#include <cmath>
 
 #include "app/collector.hpp"
 #include "base/clock.hpp"
@@ -13,7 +14,19 @@ constexpr const char* kOverflowFunction = "(more call sites than the site table 
 
 bool same(const SiteSample& a, const SiteSample& b) {
     return a.allocs == b.allocs && a.frees == b.frees && a.aged_objects == b.aged_objects && a.aged_bytes == b.aged_bytes &&
-           a.oldest_ns == b.oldest_ns;
+           a.oldest_ns == b.oldest_ns && a.live_bytes_variance == b.live_bytes_variance &&
+           a.unverified_objects == b.unverified_objects;
+}
+
+/// The kernel half counts objects in units of 2^-16, because a sampled one may stand for 7.3 others.
+std::uint64_t whole_objects(std::uint64_t scaled) {
+    return (scaled + MT_OBJECT_ONE / 2) >> MT_OBJECT_SHIFT;
+}
+
+/// A sum of variances; read while others add and take off, it may be below zero for a moment.
+double variance(std::uint64_t sum, int shift) {
+    const auto value = static_cast<std::int64_t>(sum);
+    return value > 0 ? std::ldexp(static_cast<double>(value), shift) : 0;
 }
 
 struct CounterInfo {
@@ -156,15 +169,18 @@ Status Collector::sample_sites() {
         }
         auto& sample = samples_[id.value];
         sample.site = id;
-        sample.allocs += site.allocs;
-        sample.frees += site.frees;
+        sample.allocs += whole_objects(site.allocs);
+        sample.frees += whole_objects(site.frees);
         sample.allocated_bytes += site.allocated_bytes;
         sample.freed_bytes += site.freed_bytes;
+        sample.live_bytes_variance += variance(site.bytes_variance, MT_BYTES_VARIANCE_SHIFT);
+        sample.live_objects_variance += variance(site.objects_variance, -MT_OBJECTS_VARIANCE_SHIFT);
     });
 }
 
 Status Collector::sample_ages(std::uint64_t now_ns) {
-    return tracer_.read_live([&](const mt_live_key& key, const mt_live_block& block) {
+    aged_objects_.assign(samples_.size(), 0);
+    const auto status = tracer_.read_live([&](const mt_live_key& key, const mt_live_block& block) {
         const auto* process = owner_of(key.process).process;
         if (process == nullptr) {
             return;
@@ -178,10 +194,20 @@ Status Collector::sample_ages(std::uint64_t now_ns) {
             sample.oldest_ns = block.born_ns;
         }
         if (block.born_ns + options_.min_age_ns <= now_ns) {
-            sample.aged_objects += 1;
-            sample.aged_bytes += block.size;
+            const auto weight = tracer_.weigh(block);
+            aged_objects_[found->second.value] += weight.objects;
+            sample.aged_bytes += weight.bytes;
+        }
+        if (block.born_ns < process->unwatched_ns) {
+            const auto weight = tracer_.weigh(block);
+            sample.unverified_objects += whole_objects(weight.objects);
+            sample.unverified_bytes += weight.bytes;
         }
     });
+    for (std::size_t i = 0; i < samples_.size(); ++i) {
+        samples_[i].aged_objects = whole_objects(aged_objects_[i]);
+    }
+    return status;
 }
 
 Status Collector::tick(bool with_ages) {
@@ -209,6 +235,8 @@ Status Collector::tick(bool with_ages) {
             sample.aged_objects = sent.aged_objects;
             sample.aged_bytes = sent.aged_bytes;
             sample.oldest_ns = sent.oldest_ns;
+            sample.unverified_objects = sent.unverified_objects;
+            sample.unverified_bytes = sent.unverified_bytes;
         }
         if (!same(sample, sent)) {
             sink_(sample);

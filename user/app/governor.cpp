@@ -244,7 +244,7 @@ void change(GovernorDecision& decision, const GovernorSettings& settings, const 
             bool down) {
     auto& state = decision.state;
     const auto from = state.knobs;
-    state.settling = to.mode != from.mode;
+    state.settling = to.mode != from.mode || to.interval_bytes != from.interval_bytes;
     state.knobs = to;
     state.promising_intervals = 0;
     decision.changed = true;
@@ -313,6 +313,18 @@ void end_trial(GovernorState& state) {
     }
 }
 
+void decide(GovernorDecision& decision, const GovernorSettings& settings, double seconds) {
+    const auto& state = decision.state;
+    const bool can_step_down = state.knobs.mode != TraceMode::pages;
+    if (can_step_down && overhead_of(state, settings, state.fast, state.knobs) > kBurst * settings.budget) {
+        step_down(decision, settings, state.fast);
+    } else if (can_step_down && overhead_of(state, settings, state.slow, state.knobs) > settings.budget) {
+        step_down(decision, settings, state.slow);
+    } else {
+        consider_climb(decision, settings, seconds);
+    }
+}
+
 } // namespace
 
 GovernorState initial_governor_state(const GovernorSettings& settings) {
@@ -328,8 +340,8 @@ GovernorState initial_governor_state(const GovernorSettings& settings) {
 GovernorDecision govern(const GovernorState& before, const GovernorSettings& settings, const GovernorInterval& interval) {
     GovernorDecision decision;
     decision.state = before;
-    auto& state = decision.state;
     if (is_sound(interval)) {
+        auto& state = decision.state;
         state.now_s += interval.seconds;
         if (state.settling) {
             state.settling = interval.seconds <= 0;
@@ -338,33 +350,18 @@ GovernorDecision govern(const GovernorState& before, const GovernorSettings& set
             const bool learnt = learn(state, settings, interval);
             end_trial(state);
             if (learnt && settings.choice == SampleChoice::automatic) {
-                const double fast = overhead_of(state, settings, state.fast, state.knobs);
-                const double slow = overhead_of(state, settings, state.slow, state.knobs);
-                if (state.knobs.mode == TraceMode::pages) {
-                    consider_climb(decision, settings, interval.seconds);
-                } else if (fast > kBurst * settings.budget) {
-                    step_down(decision, settings, state.fast);
-                } else if (slow > settings.budget) {
-                    step_down(decision, settings, state.slow);
-                } else {
-                    consider_climb(decision, settings, interval.seconds);
-                }
+                decide(decision, settings, interval.seconds);
             }
         }
     }
     if (!decision.changed) {
-        decision.overhead = decision.expected = expected_overhead(state, settings, state.knobs);
+        decision.overhead = decision.expected = expected_overhead(decision.state, settings, decision.state.knobs);
     }
     return decision;
 }
 
 double expected_overhead(const GovernorState& state, const GovernorSettings& settings, const GovernorKnobs& knobs) {
     return overhead_of(state, settings, state.slow, knobs);
-}
-
-const char* trace_mode_name(TraceMode mode) {
-    constexpr std::array kNames{"exact", "sampled", "windowed", "pages"};
-    return kNames[static_cast<std::size_t>(mode)];
 }
 
 } // namespace memtrace

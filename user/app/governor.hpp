@@ -16,9 +16,9 @@
 #include <cstdint>
 #include <string>
 
-namespace memtrace {
+#include "model/events.hpp"
 
-enum class TraceMode : std::uint8_t { exact, sampled, windowed, pages };
+namespace memtrace {
 
 /// Trap and program together, in nanoseconds for each hit.
 struct ProbeCosts {
@@ -100,7 +100,5 @@ GovernorDecision govern(const GovernorState& state, const GovernorSettings& sett
 
 /// Overhead of `knobs` under the load that `state` has seen lately.
 double expected_overhead(const GovernorState& state, const GovernorSettings& settings, const GovernorKnobs& knobs);
-
-const char* trace_mode_name(TraceMode mode);
 
 } // namespace memtrace

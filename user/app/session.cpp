@@ -13,6 +13,7 @@
 #include "app/launcher.hpp"
 #include "app/message.hpp"
 #include "app/output.hpp"
+#include "app/overhead_control.hpp"
 #include "app/signals.hpp"
 #include "base/clock.hpp"
 #include "proc/process.hpp"
@@ -87,6 +88,7 @@ private:
     std::optional<StopSignals> signals_;
     std::optional<HeapTracer> tracer_;
     std::optional<Collector> collector_;
+    std::optional<OverheadControl> control_;
     std::optional<Launcher> launcher_;
     std::vector<std::int32_t> ended_;
     bool stop_ = false;
@@ -159,6 +161,14 @@ Status Session::load(const KernelFeatures& features) {
     tracer_ = std::move(*tracer);
     collector_.emplace(*tracer_, CollectorOptions{options_.allocator, options_.min_age_ns, options_.follow},
                        [this](const Event& event) { on_event(event); });
+    GovernorSettings settings;
+    settings.budget = options_.max_overhead;
+    settings.choice = options_.sample == Options::Sample::exact   ? SampleChoice::exact
+                      : options_.sample == Options::Sample::fixed ? SampleChoice::fixed
+                                                                  : SampleChoice::automatic;
+    settings.fixed_interval = options_.sample_interval;
+    settings.costs = collector_->probe_costs();
+    control_.emplace(*collector_, settings, [this](const std::string& text) { note(text); });
     on_event(RunStarted{MEMTRACE_VERSION, wall_ns(), monotonic_ns(), options_.min_age_ns, options_.max_live,
                         tracer_->kernel_bytes(), features.costs.emulated_ns});
     return {};
@@ -281,7 +291,7 @@ Status Session::loop() {
     Periodic reports(begin + options_.interval_ns, options_.interval_ns);
     Periodic snapshots(output_->has_snapshots() ? begin + options_.snapshot_interval_ns : kNever, options_.snapshot_interval_ns);
     while (!stop_ && !collector_->watched().empty()) {
-        if (auto status = wait(std::min({ticks.next(), reports.next(), snapshots.next(), end})); !status) {
+        if (auto status = wait(std::min({ticks.next(), reports.next(), snapshots.next(), control_->next_ns(), end})); !status) {
             return status;
         }
         if (auto status = end_processes(); !status) {
@@ -290,6 +300,9 @@ Status Session::loop() {
         const std::uint64_t now = monotonic_ns();
         if (stop_ || now >= end) {
             break;
+        }
+        if (auto status = control_->run(now); !status) {
+            return status;
         }
         const bool report_due = reports.due(now);
         const bool snapshot_due = snapshots.due(now);

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 
@@ -37,6 +38,34 @@ CLI::Validator number_validator() {
         "");
 }
 
+constexpr std::uint64_t kShortestSample = 512;
+constexpr std::uint64_t kLongestSample = 1ull << 30;
+
+CLI::Validator sample_validator() {
+    return CLI::Validator(
+        [](std::string& text) {
+            if (text == "auto" || text == "exact") {
+                return std::string();
+            }
+            const auto size = parse_size(text);
+            if (!size) {
+                return "\"" + text + "\" is none of auto, exact and a size such as 64KiB";
+            }
+            return *size >= kShortestSample && *size <= kLongestSample ? std::string()
+                                                                       : "a sample is taken every 512 bytes to 1GiB";
+        },
+        "auto|exact|SIZE");
+}
+
+CLI::Validator percent_validator() {
+    return CLI::Validator(
+        [](std::string& text) {
+            const auto share = parse_percent(text);
+            return share ? std::string() : share.error().message;
+        },
+        "PERCENT");
+}
+
 /// Texts of options that need a second look after parsing.
 struct RawTexts {
     std::string duration;
@@ -44,6 +73,7 @@ struct RawTexts {
     std::string min_age = "0s";
     std::string snapshot_interval = "60s";
     std::string sample = "auto";
+    std::string max_overhead = "5%";
 };
 
 void add_target_options(CLI::App& app, Options& options) {
@@ -65,8 +95,12 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--interval", raw.interval, "time between reports (5s)")->check(duration_validator());
     app.add_option("--top", options.top, "call sites shown in the text report (10)")->type_name("N")->check(number_validator());
     app.add_option("--min-age", raw.min_age, "count only blocks that are older (0s)")->check(duration_validator());
-    app.add_option("--sample", raw.sample, "auto or exact; both follow every allocation for now")
-        ->check(CLI::IsMember({"auto", "exact"}));
+    app.add_option("--sample", raw.sample,
+                   "exact: follow every allocation; SIZE: one in so many bytes on average; auto: exact while that fits "
+                   "--max-overhead (auto)")
+        ->check(sample_validator());
+    app.add_option("--max-overhead", raw.max_overhead, "share of the target's CPU time that --sample auto may take (5%)")
+        ->check(percent_validator());
     app.add_option("--allocator", options.allocator,
                    "auto, libc, jemalloc, tcmalloc, mimalloc, program, or a library's file name")
         ->type_name("NAME");
@@ -167,6 +201,13 @@ void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
     options.interval_ns = *parse_duration(raw.interval);
     options.interval_given = app.count("--interval") != 0;
     options.min_age_ns = *parse_duration(raw.min_age);
+    options.max_overhead = *parse_percent(raw.max_overhead);
+    if (raw.sample == "exact") {
+        options.sample = Options::Sample::exact;
+    } else if (raw.sample != "auto") {
+        options.sample = Options::Sample::fixed;
+        options.sample_interval = *parse_size(raw.sample);
+    }
     options.snapshot_interval_ns = *parse_duration(raw.snapshot_interval);
 }
 
@@ -183,6 +224,32 @@ Result<std::uint64_t> parse_duration(const std::string& text) {
         }
     }
     return fail("\"" + text + "\" is no duration: write 500ms, 5s, 10m, 2h or 1d");
+}
+
+Result<std::uint64_t> parse_size(const std::string& text) {
+    constexpr struct {
+        const char* name;
+        unsigned shift;
+    } kSizeUnits[] = {{"", 0}, {"B", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}};
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const std::string unit(end, text.data() + text.size());
+    for (const auto& known : kSizeUnits) {
+        if (error == std::errc() && unit == known.name && number <= (1ull << 40) >> known.shift) {
+            return number << known.shift;
+        }
+    }
+    return fail("\"" + text + "\" is no size: write 4096, 64KiB or 1MiB");
+}
+
+Result<double> parse_percent(const std::string& text) {
+    char* end = nullptr;
+    const double percent = std::strtod(text.c_str(), &end);
+    const std::string_view rest = end;
+    if (end == text.c_str() || (!rest.empty() && rest != "%") || !(percent >= 0.1 && percent <= 100)) {
+        return fail("\"" + text + "\" is no share: write 5% or 0.5%; 0.1% to 100%");
+    }
+    return percent / 100;
 }
 
 ParsedCommandLine parse_command_line(int argc, const char* const* argv) {

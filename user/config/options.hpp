@@ -33,6 +33,10 @@ struct Options {
     bool interval_given = false;
     unsigned top = 10;
     std::uint64_t min_age_ns = 0;
+    enum class Sample : std::uint8_t { automatic, exact, fixed };
+    Sample sample = Sample::automatic;
+    std::uint64_t sample_interval = 0; ///< bytes, where fixed
+    double max_overhead = 0.05;        ///< share of the target's CPU time that automatic keeps to
     std::string allocator = "auto";
     std::uint32_t max_live = 1'000'000;
     unsigned max_frames = 64;
@@ -65,5 +69,11 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv);
 
 /// "250ms", "5s", "10m", "2h", "1d"; a bare number is seconds. Nanoseconds.
 Result<std::uint64_t> parse_duration(const std::string& text);
+
+/// "65536", "64KiB", "1MiB". Bytes.
+Result<std::uint64_t> parse_size(const std::string& text);
+
+/// "5%", or a bare number, which is percent too. A share: 0.05.
+Result<double> parse_percent(const std::string& text);
 
 } // namespace memtrace

@@ -2,11 +2,9 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdarg>
 #include <fstream>
 #include <sstream>
 
@@ -17,34 +15,42 @@
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
 #include "kernel/probe_plan.hpp"
+#include "kernel/process_table.hpp"
 #include "kernel/program_timer.hpp"
+#include "kernel/sampling_tables.hpp"
 #include "kernel/uprobe_link.hpp"
 
 namespace memtrace {
 
 namespace {
 
-/// Probes attached to one process. Entries in the order of attaching.
-struct AttachedProcess {
-    bool used = false;
-    std::int32_t pid = 0;
-    std::vector<UniqueFd> links;
-    std::size_t probes = 0;
-};
-
-/// The programs whose time counts, in the order in which the timer has them.
-enum TimedProgram : std::size_t { kTimedFree, kTimedEnter, kTimedReturn, kTimedCall = kTimedEnter };
+enum class ProbeRole : std::uint8_t { allocation, free, hook };
 
 /// The probes of one object that run the same program.
 struct ProgramTargets {
+    ProbeRole role;
     int program_fd;
     UprobeTarget target;
+    std::shared_ptr<const UniqueFd> file; ///< that target.path leads to
+    std::vector<UniqueFd> links;          ///< empty: not attached now
 };
+
+/// Probes of one process, in the order of attaching.
+struct AttachedProcess {
+    bool used = false;
+    std::int32_t pid = 0;
+    std::vector<ProgramTargets> programs;
+};
+
+/// The programs whose time counts, in the order in which the timer has them.
+/// With sessions the second one serves returns too.
+enum TimedProgram : std::size_t { kTimedFree, kTimedEnter, kTimedReturn };
 
 } // namespace
 
 struct HeapTracer::Impl {
     memtrace_bpf* skeleton = nullptr;
+    ProcessTable slots;
     ring_buffer* ring = nullptr;
     std::function<void(const mt_event&)> on_event;
     TracerLimits limits;
@@ -65,20 +71,6 @@ struct HeapTracer::Impl {
 
     [[nodiscard]] int fd(const bpf_map* map) const { return bpf_map__fd(map); }
 
-    [[nodiscard]] mt_process read_slot(std::uint32_t slot) const {
-        mt_process process{};
-        bpf_map_lookup_elem(fd(skeleton->maps.processes), &slot, &process);
-        return process;
-    }
-    void write_slot(std::uint32_t slot, const mt_process& process) {
-        bpf_map_update_elem(fd(skeleton->maps.processes), &slot, &process, BPF_ANY);
-    }
-    void set_active(mt_process_key key, bool active) {
-        auto process = read_slot(MT_PROCESS_SLOT(key));
-        process.active = active;
-        write_slot(MT_PROCESS_SLOT(key), process);
-    }
-
     void make_overflow_site(mt_process_key key) {
         const std::uint64_t site_key = MT_OVERFLOW_SITE_KEY(key);
         mt_site overflow{};
@@ -95,6 +87,8 @@ struct HeapTracer::Impl {
         bpf_map__set_max_entries(skeleton->maps.slots, limits.max_processes);
         bpf_map__set_max_entries(skeleton->maps.counters, limits.max_processes);
         skeleton->rodata->max_frames = limits.max_frames;
+        fill_draws(skeleton->rodata->sample_draws);
+        fill_weights(skeleton->rodata->sample_weights);
         const auto& progs = skeleton->progs;
         const bool sessions = method == AttachMethod::uprobe_session;
         bpf_program__set_autoload(progs.alloc_call, sessions);
@@ -136,6 +130,11 @@ struct HeapTracer::Impl {
         if (ring == nullptr) {
             return fail_errno("cannot read process events", errno);
         }
+        auto table = ProcessTable::map(fd(skeleton->maps.processes), limits.max_processes);
+        if (!table) {
+            return tl::unexpected(table.error());
+        }
+        slots = std::move(*table);
         processes.resize(limits.max_processes);
         planner = ProbePlanner(costs.long_nops);
         const auto& progs = skeleton->progs;
@@ -149,13 +148,13 @@ struct HeapTracer::Impl {
     /// The programs for one object, in the order in which they must be attached: see HeapTracer::attach.
     [[nodiscard]] std::vector<ProgramTargets> plan(mt_process_key key, std::int32_t pid, const ProbeObject& object) {
         const UprobeTarget empty{pid, object.open_path, {}, {}, false, false};
-        ProgramTargets unwinds{bpf_program__fd(skeleton->progs.unwind_enter), empty};
-        ProgramTargets frees{bpf_program__fd(skeleton->progs.free_enter), empty};
-        ProgramTargets returns{bpf_program__fd(skeleton->progs.alloc_return), empty};
-        ProgramTargets entries{bpf_program__fd(skeleton->progs.alloc_enter), empty};
-        ProgramTargets calls{bpf_program__fd(skeleton->progs.alloc_call), empty};
-        ProgramTargets jumps{bpf_program__fd(skeleton->progs.jump_enter), empty};
-        ProgramTargets libraries{bpf_program__fd(skeleton->progs.library_changed), empty};
+        ProgramTargets unwinds{ProbeRole::hook, bpf_program__fd(skeleton->progs.unwind_enter), empty, object.fd, {}};
+        ProgramTargets frees{ProbeRole::free, bpf_program__fd(skeleton->progs.free_enter), empty, object.fd, {}};
+        ProgramTargets returns{ProbeRole::allocation, bpf_program__fd(skeleton->progs.alloc_return), empty, object.fd, {}};
+        ProgramTargets entries{ProbeRole::allocation, bpf_program__fd(skeleton->progs.alloc_enter), empty, object.fd, {}};
+        ProgramTargets calls{ProbeRole::allocation, bpf_program__fd(skeleton->progs.alloc_call), empty, object.fd, {}};
+        ProgramTargets jumps{ProbeRole::hook, bpf_program__fd(skeleton->progs.jump_enter), empty, object.fd, {}};
+        ProgramTargets libraries{ProbeRole::hook, bpf_program__fd(skeleton->progs.library_changed), empty, object.fd, {}};
         returns.target.is_return = true;
         calls.target.is_session = true;
         const auto add = [key](ProgramTargets& to, std::uint64_t entry, const Placement& placement,
@@ -197,6 +196,15 @@ struct HeapTracer::Impl {
         return steps;
     }
 
+    Status attach(ProgramTargets& step) const {
+        auto links = attach_uprobes(step.program_fd, method, step.target);
+        if (!links) {
+            return tl::unexpected(links.error());
+        }
+        step.links = std::move(*links);
+        return {};
+    }
+
     /// Deletes what `keep` does not accept from a hash map whose reader hands out keys.
     template <typename Key, typename Value, typename Drop>
     void erase_if(const bpf_map* map, Drop drop) {
@@ -235,12 +243,8 @@ Result<mt_process_key> HeapTracer::add_process(std::int32_t pid, bool follow) {
         return fail("more processes than this run can follow (" + std::to_string(impl_->limits.max_processes) + ")");
     }
     const auto slot = static_cast<std::uint32_t>(free_slot - impl_->processes.begin());
-    auto process = impl_->read_slot(slot);
-    process.key = ((process.key & ~0xffffu) + 0x10000u) | slot;
-    process.tgid = static_cast<std::uint32_t>(pid);
-    process.active = 0;
-    process.follow = follow;
-    impl_->write_slot(slot, process);
+    auto& process = impl_->slots[slot];
+    process = {((process.key & ~0xffffu) + 0x10000u) | slot, static_cast<std::uint32_t>(pid), 0, follow, 0};
     if (bpf_map_update_elem(impl_->fd(impl_->skeleton->maps.slots), &process.tgid, &slot, BPF_ANY) != 0) {
         return fail_errno("cannot register process " + std::to_string(pid), errno);
     }
@@ -254,29 +258,54 @@ Result<mt_process_key> HeapTracer::add_process(std::int32_t pid, bool follow) {
 
 Status HeapTracer::attach(mt_process_key process, std::int32_t pid, const ProbeObject& object) {
     auto& attached = impl_->processes[MT_PROCESS_SLOT(process)];
-    for (const auto& step : impl_->plan(process, pid, object)) {
-        auto links = attach_uprobes(step.program_fd, impl_->method, step.target);
-        if (!links) {
-            return tl::unexpected(links.error());
+    for (auto& step : impl_->plan(process, pid, object)) {
+        if (auto status = impl_->attach(step); !status) {
+            return status;
         }
-        attached.probes += step.target.offsets.size();
-        std::move(links->begin(), links->end(), std::back_inserter(attached.links));
+        attached.programs.push_back(std::move(step));
+    }
+    return {};
+}
+
+Status HeapTracer::watch(mt_process_key process, bool allocations, bool frees) {
+    auto& programs = impl_->processes[MT_PROCESS_SLOT(process)].programs;
+    // A block whose allocation is seen must not be freed unseen: frees come first and go last.
+    for (const auto& [role, wanted] : {std::pair{ProbeRole::allocation, allocations}, std::pair{ProbeRole::free, frees}}) {
+        for (auto& step : programs) {
+            if (step.role == role && !wanted) {
+                step.links.clear();
+            }
+        }
+    }
+    for (const auto& [role, wanted] : {std::pair{ProbeRole::free, frees}, std::pair{ProbeRole::allocation, allocations}}) {
+        for (auto& step : programs) {
+            if (step.role != role || !wanted || !step.links.empty()) {
+                continue;
+            }
+            if (auto status = impl_->attach(step); !status) {
+                return status;
+            }
+        }
     }
     return {};
 }
 
 void HeapTracer::activate(mt_process_key process) {
     impl_->timer.update(monotonic_ns());
-    impl_->set_active(process, true);
+    ProcessTable::store(impl_->slots[process].active, 1u);
 }
 void HeapTracer::deactivate(mt_process_key process) {
-    impl_->set_active(process, false);
+    ProcessTable::store(impl_->slots[process].active, 0u);
+}
+
+void HeapTracer::set_sampling(mt_process_key process, std::uint64_t interval) {
+    ProcessTable::store(impl_->slots[process].interval, static_cast<__u64>(interval));
 }
 
 void HeapTracer::remove_process(mt_process_key process) {
     const std::uint32_t slot = MT_PROCESS_SLOT(process);
     deactivate(process);
-    const auto tgid = impl_->read_slot(slot).tgid;
+    const auto tgid = impl_->slots[slot].tgid;
     bpf_map_delete_elem(impl_->fd(impl_->skeleton->maps.slots), &tgid);
     impl_->processes[slot] = AttachedProcess{};
     forget_image(process);
@@ -327,19 +356,21 @@ void HeapTracer::update_costs(std::uint64_t now_ns) {
     impl_->timer.update(now_ns);
 }
 
-double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after) const {
-    const auto hits = [&](mt_counter counter) { return static_cast<double>(after.value[counter] - before.value[counter]); };
+ProbeHitCosts HeapTracer::probe_costs() const {
     const auto& costs = impl_->costs;
     const auto& timer = impl_->timer;
-    const double enters = hits(MT_COUNTER_hits_enter);
-    const double returns = hits(MT_COUNTER_hits_return);
     const bool sessions = impl_->method == AttachMethod::uprobe_session;
-    const double traps = enters * (sessions ? costs.declined_ns : costs.emulated_ns) + returns * costs.return_ns +
-                         hits(MT_COUNTER_hits_free) * costs.emulated_ns +
-                         hits(MT_COUNTER_stepped_hits) * (costs.stepped_ns - costs.emulated_ns);
-    const double calls = sessions ? (enters + returns) * timer.mean_ns(kTimedCall)
-                                  : enters * timer.mean_ns(kTimedEnter) + returns * timer.mean_ns(kTimedReturn);
-    return traps + calls + hits(MT_COUNTER_hits_free) * timer.mean_ns(kTimedFree);
+    return {(sessions ? costs.declined_ns : costs.emulated_ns) + timer.mean_ns(kTimedEnter),
+            costs.return_ns + timer.mean_ns(sessions ? kTimedEnter : kTimedReturn), costs.emulated_ns + timer.mean_ns(kTimedFree),
+            sessions};
+}
+
+double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after) const {
+    const auto hits = [&](mt_counter counter) { return static_cast<double>(after.value[counter] - before.value[counter]); };
+    const auto each = probe_costs();
+    return hits(MT_COUNTER_hits_enter) * each.enter_ns + hits(MT_COUNTER_hits_return) * each.return_ns +
+           hits(MT_COUNTER_hits_free) * each.free_ns +
+           hits(MT_COUNTER_stepped_hits) * (impl_->costs.stepped_ns - impl_->costs.emulated_ns);
 }
 
 int HeapTracer::events_fd() const {
@@ -349,6 +380,12 @@ int HeapTracer::events_fd() const {
 void HeapTracer::read_events(const std::function<void(const mt_event&)>& visit) {
     impl_->on_event = visit;
     ring_buffer__consume(impl_->ring);
+}
+
+mt_weight HeapTracer::weigh(const mt_live_block& block) const {
+    mt_weight weight;
+    mt_weigh(block.size, block.interval, impl_->skeleton->rodata->sample_weights, &weight);
+    return weight;
 }
 
 std::uint64_t HeapTracer::kernel_bytes() const {
@@ -368,7 +405,9 @@ std::uint64_t HeapTracer::kernel_bytes() const {
 std::size_t HeapTracer::probes() const {
     std::size_t total = 0;
     for (const auto& process : impl_->processes) {
-        total += process.probes;
+        for (const auto& step : process.programs) {
+            total += step.links.empty() ? 0 : step.target.offsets.size();
+        }
     }
     return total;
 }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "bpf/sampling.h"
 #include "bpf/types.h"
 #include "kernel/features.hpp"
 #include "proc/allocators.hpp"
@@ -45,6 +46,13 @@ struct TracerLimits {
     std::uint32_t max_frames = 64;
 };
 
+struct ProbeHitCosts {
+    double enter_ns = 0;
+    double return_ns = 0;
+    double free_ns = 0;
+    bool return_declinable = false; ///< a return that the entry program declines costs nothing
+};
+
 class HeapTracer {
 public:
     /// `costs` as measured (features.hpp): what they say of nops decides where probes go.
@@ -57,8 +65,13 @@ public:
     /// Attaches to all functions of `object`; of those before which the process could take an object (frees) first, so that a
     /// library that comes late is never seen to allocate only.
     Status attach(mt_process_key process, std::int32_t pid, const ProbeObject& object);
+    /// Keeps the probes of allocations, and those of frees, attached or not; what is to be attached again is what attach() was given.
+    Status watch(mt_process_key process, bool allocations, bool frees);
     void activate(mt_process_key process);
     void deactivate(mt_process_key process);
+    /// From here on allocations of this process are sampled, one in `interval` bytes on average (1 to MT_MAX_INTERVAL); 0: all are
+    /// recorded. What is recorded already keeps its weight.
+    void set_sampling(mt_process_key process, std::uint64_t interval);
     /// Detaches from the process and forgets its blocks and sites.
     void remove_process(mt_process_key process);
     /// Forgets the blocks and sites of this key alone: the image that an exec replaced.
@@ -74,6 +87,8 @@ public:
 
     /// Looks at how long the programs run; to be called on every tick.
     void update_costs(std::uint64_t now_ns);
+    /// What one hit costs now, trap and program together.
+    [[nodiscard]] ProbeHitCosts probe_costs() const;
     /// How long probes kept a process's threads from running, nanoseconds, while its counters went from `before` to `after`:
     /// traps as calibrated, programs as timed. An estimate: caches that the probes leave cold are not in it.
     [[nodiscard]] double probe_ns(const mt_counters& before, const mt_counters& after) const;
@@ -81,6 +96,9 @@ public:
     /// A descriptor that becomes readable when events are there, and the call that hands them out.
     [[nodiscard]] int events_fd() const;
     void read_events(const std::function<void(const mt_event&)>& visit);
+
+    /// What a record stands for: the kernel half's own reckoning.
+    [[nodiscard]] mt_weight weigh(const mt_live_block& block) const;
 
     [[nodiscard]] std::uint64_t kernel_bytes() const; ///< memory of all maps
     [[nodiscard]] std::size_t probes() const;         ///< attached now

@@ -22,6 +22,10 @@ struct RunStarted {
     double trap_ns = 0;             ///< measured cost of one hit of an empty entry probe on this machine, 0 = unknown
 };
 
+/// What is watched of an allocator: all; a sample of all; all or a sample, for short windows; nothing.
+enum class TraceMode : std::uint8_t { exact, sampled, windowed, pages };
+const char* trace_mode_name(TraceMode mode);
+
 /// An address space to follow. After an exec the same pid gets a new id.
 struct ProcessStarted {
     ProcessId process;
@@ -88,7 +92,7 @@ struct SiteDefined {
     std::string function;  ///< the function called: "malloc", "realloc", ...
 };
 
-/// Totals of a site since tracing began, and the state of its live blocks.
+/// Totals of a site since tracing began, and the state of its live blocks. Where allocations are sampled: estimates.
 struct SiteSample {
     SiteId site;
     std::uint64_t allocs = 0;
@@ -97,7 +101,11 @@ struct SiteSample {
     std::uint64_t freed_bytes = 0;
     std::uint64_t aged_objects = 0; ///< live and at least min_age old
     std::uint64_t aged_bytes = 0;
-    std::uint64_t oldest_ns = 0; ///< monotonic birth time of the oldest live block, 0 = no live block seen
+    std::uint64_t oldest_ns = 0;          ///< monotonic birth time of the oldest live block, 0 = no live block seen
+    double live_bytes_variance = 0;       ///< of the estimate of what is live, bytes^2; 0 = exact
+    double live_objects_variance = 0;     ///< objects^2
+    std::uint64_t unverified_objects = 0; ///< of the live ones: may have been freed while frees were not watched
+    std::uint64_t unverified_bytes = 0;
 };
 
 /// What the process as a whole looks like, from /proc.
@@ -116,6 +124,17 @@ struct CounterSample {
     bool loss = false; ///< a figure of the report may be off because of it
 };
 
+/// How a process is traced from here on. Before the first one: exactly.
+struct ModeChanged {
+    ProcessId process;
+    TraceMode mode = TraceMode::exact;
+    std::uint64_t interval_bytes = 0; ///< mean distance of samples; 0 = every allocation is recorded
+    double window_s = 0;              ///< windowed: allocations are watched for so long ...
+    double period_s = 0;              ///< ... once in so long
+    double budget = 0;                ///< share of the CPU time that tracing may take; 0 = none is kept
+    std::string reason;               ///< a sentence; empty for what was asked for
+};
+
 /// All samples above belong to this moment. The model closes its interval.
 struct TickEnded {
     std::uint64_t wall_ns = 0;
@@ -128,6 +147,6 @@ struct ReportDue {
 };
 
 using Event = std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined,
-                           SiteSample, ProcessSample, CounterSample, TickEnded, ReportDue>;
+                           SiteSample, ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue>;
 
 } // namespace memtrace

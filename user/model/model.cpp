@@ -1,5 +1,8 @@
 #include "model/model.hpp"
 
+#include <algorithm>
+#include <array>
+
 namespace memtrace {
 
 namespace {
@@ -106,6 +109,22 @@ void Model::on(const CounterSample& event) {
     auto& counter = found->second.counters[event.name];
     counter.value = event.value;
     counter.loss = event.loss;
+}
+
+const char* trace_mode_name(TraceMode mode) {
+    constexpr std::array kNames{"exact", "sampled", "windowed", "pages"};
+    return kNames[static_cast<std::size_t>(mode)];
+}
+
+void Model::on(const ModeChanged& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end()) {
+        ++ignored_;
+        return;
+    }
+    auto& process = found->second;
+    process.mode = event;
+    process.largest_interval_bytes = std::max(process.largest_interval_bytes, event.interval_bytes);
 }
 
 void Model::on(const TickEnded& event) {

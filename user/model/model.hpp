@@ -52,8 +52,10 @@ struct Process {
     std::optional<EndReason> ended;
     std::uint64_t last_mono_ns = 0; ///< the newest tick while it was followed
     ProcessSample usage;
-    ProcessSample usage_at_report; ///< before the first report: the first sample
-    bool sampled = false;          ///< usage has been told
+    ProcessSample usage_at_report;            ///< before the first report: the first sample
+    bool sampled = false;                     ///< usage has been told
+    ModeChanged mode;                         ///< as of now
+    std::uint64_t largest_interval_bytes = 0; ///< of sampling, since it began
     std::map<std::string, Counter> counters;
     std::uint64_t live_bytes_at_report = 0;
     std::uint64_t report_mono_ns = 0; ///< when the report before was made; attach time before the first
@@ -98,6 +100,7 @@ private:
     void on(const SiteSample& event);
     void on(const ProcessSample& event);
     void on(const CounterSample& event);
+    void on(const ModeChanged& event);
     void on(const TickEnded& event);
     void on(const ReportDue& event);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "analyze/estimate.hpp"
 #include "analyze/verdict.hpp"
 #include "base/clock.hpp"
 
@@ -93,12 +94,31 @@ std::string site_id(const Model& model, const Site& site) {
     return hash.hex();
 }
 
+/// Live bytes and objects of an estimate; both ends are the estimate where nothing has been sampled.
+void build_intervals(const Process& process, double bytes, double bytes_variance, double objects, double objects_variance,
+                     double (&bytes_ci95)[2], double (&objects_ci95)[2]) {
+    const auto interval = static_cast<double>(process.largest_interval_bytes);
+    const double mean_size = objects > 0 ? std::max(bytes / objects, 1.0) : 1;
+    const auto of_bytes = interval > 0 ? interval95(bytes, bytes_variance, interval) : ConfidenceInterval{bytes, bytes};
+    const auto of_objects =
+        interval > 0 ? interval95(objects, objects_variance, interval / mean_size) : ConfidenceInterval{objects, objects};
+    bytes_ci95[0] = of_bytes.low;
+    bytes_ci95[1] = of_bytes.high;
+    objects_ci95[0] = of_objects.low;
+    objects_ci95[1] = of_objects.high;
+}
+
 ReportSite build_site(const Model& model, const Process& process, const Site& site) {
     ReportSite out;
     out.id = site_id(model, site);
     const bool aged = model.run().min_age_ns != 0;
     out.live_bytes = aged ? site.sample.aged_bytes : site.live_bytes();
     out.live_objects = aged ? site.sample.aged_objects : site.live_objects();
+    build_intervals(process, static_cast<double>(out.live_bytes), site.sample.live_bytes_variance,
+                    static_cast<double>(out.live_objects), site.sample.live_objects_variance, out.live_bytes_ci95,
+                    out.live_objects_ci95);
+    out.unverified_bytes = std::min(site.sample.unverified_bytes, out.live_bytes);
+    out.unverified_objects = std::min(site.sample.unverified_objects, out.live_objects);
     out.allocs = site.sample.allocs;
     out.frees = site.sample.frees;
     out.allocated_bytes = site.sample.allocated_bytes;
@@ -116,6 +136,10 @@ ReportSite build_site(const Model& model, const Process& process, const Site& si
     return out;
 }
 
+bool is_windowed(const ModeChanged& mode) {
+    return mode.mode == TraceMode::windowed || mode.mode == TraceMode::pages;
+}
+
 void judge(const Process& process, const Site& site, std::size_t sites_tested, ReportSite& out) {
     std::vector<double> seconds;
     std::vector<double> values;
@@ -123,7 +147,14 @@ void judge(const Process& process, const Site& site, std::size_t sites_tested, R
         seconds.push_back(seconds_between(process.about.attach_mono_ns, process.timeline.mono_ns[i]));
         values.push_back(i < site.live_bytes_ticks.size() ? static_cast<double>(site.live_bytes_ticks[i]) : 0);
     }
-    const auto judgement = judge_site({seconds, values, site.sample.allocs, site.sample.frees}, sites_tested);
+    auto judgement = judge_site({seconds, values, site.sample.allocs, site.sample.frees}, sites_tested);
+    if (const auto& mode = process.mode; is_windowed(mode)) { // what a window saw stay may have gone since
+        judgement.growth_bytes_per_s *= mode.window_s > 0 ? mode.period_s / mode.window_s : 1;
+        if (judgement.verdict == SiteVerdict::probable || judgement.verdict == SiteVerdict::definite) {
+            judgement.verdict = SiteVerdict::suspect;
+            judgement.evidence += "; seen in windows only, frees between them are not watched";
+        }
+    }
     out.verdict = site_verdict_name(judgement.verdict);
     out.confidence = judgement.confidence;
     out.growth_bytes_per_s = judgement.growth_bytes_per_s;
@@ -143,6 +174,8 @@ void build_sites(const Model& model, const Process& process, Report& report) {
         report.totals.grown_bytes += built.grown_bytes;
         report.totals.live_bytes += built.live_bytes;
         report.totals.live_objects += built.live_objects;
+        report.totals.unverified_bytes += built.unverified_bytes;
+        report.totals.unverified_objects += built.unverified_objects;
         report.totals.allocs += built.allocs;
         report.totals.frees += built.frees;
         report.totals.allocated_bytes += built.allocated_bytes;
@@ -161,6 +194,14 @@ std::uint64_t counter_value(const Process& process, const char* name) {
 
 void build_coverage(const Model& model, const Process& process, Report& report) {
     auto& coverage = report.coverage;
+    coverage.mode = trace_mode_name(process.mode.mode);
+    coverage.sample_interval_bytes = process.mode.interval_bytes;
+    coverage.window_s = process.mode.window_s;
+    coverage.period_s = process.mode.period_s;
+    coverage.mode_reason = process.mode.reason;
+    if (process.mode.budget > 0) {
+        coverage.overhead.budget = process.mode.budget;
+    }
     coverage.sources = process.about.sources;
     coverage.from_start = process.about.from_start;
     coverage.max_live = model.run().max_live;
@@ -184,18 +225,24 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
     overhead.ratio = cpu_ns > 0 ? std::clamp(probe_ns / cpu_ns, 0.0, 1.0) : 0;
 }
 
-/// Exact figures have no width; what was lost could be live, all of it or none.
-void build_interval(Report& report) {
-    std::uint64_t lost = 0;
+/// What was lost could be live, all of it or none.
+void build_totals_interval(const Model& model, const Process& process, Report& report) {
+    auto& totals = report.totals;
+    double bytes_variance = 0;
+    double objects_variance = 0;
+    for (const auto id : process.sites) {
+        bytes_variance += model.site(id)->sample.live_bytes_variance;
+        objects_variance += model.site(id)->sample.live_objects_variance;
+    }
+    build_intervals(process, static_cast<double>(totals.live_bytes), bytes_variance, static_cast<double>(totals.live_objects),
+                    objects_variance, totals.live_bytes_ci95, totals.live_objects_ci95);
     for (const char* name : {"live_full_bytes", "returns_refused_bytes"}) {
         const auto found = report.coverage.lost.find(name);
-        lost += found == report.coverage.lost.end() ? 0 : found->second;
+        totals.live_bytes_ci95[1] += found == report.coverage.lost.end() ? 0 : static_cast<double>(found->second);
     }
-    report.totals.live_bytes_ci95[0] = static_cast<double>(report.totals.live_bytes);
-    report.totals.live_bytes_ci95[1] = static_cast<double>(report.totals.live_bytes + lost);
 }
 
-void build_verdict(Report& report) {
+void build_verdict(const Process& process, Report& report) {
     const ReportSite* worst = nullptr;
     std::size_t leaking = 0;
     std::size_t suspect = 0;
@@ -226,6 +273,8 @@ void build_verdict(Report& report) {
     } else if (suspect != 0) { // neither a leak nor a clean bill
         verdict.text = std::to_string(suspect) + (suspect == 1 ? " call site grows" : " call sites grow") +
                        ", too briefly or too little to call it a leak";
+    } else if (is_windowed(process.mode)) {
+        verdict.text = "no call site was seen to grow, but allocations are watched for a small share of the time only";
     } else if (judged) {
         verdict.class_name = "healthy";
         verdict.text = "no call site keeps growing";
@@ -257,8 +306,8 @@ Report build_report(const Model& model, ProcessId id) {
                       state_name(*process)};
     build_sites(model, *process, report);
     build_coverage(model, *process, report);
-    build_interval(report);
-    build_verdict(report);
+    build_totals_interval(model, *process, report);
+    build_verdict(*process, report);
     return report;
 }
 

@@ -48,6 +48,10 @@ void append_frame(std::string& out, const ReportFrame& frame) {
     out += '}';
 }
 
+Json interval_json(const double (&interval)[2]) {
+    return Json::array({finite(interval[0]), finite(interval[1])});
+}
+
 /// `site` as an object, appended to `out`.
 void append_site(std::string& out, const ReportSite& site) {
     const Json head = {{"id", site.id},
@@ -57,6 +61,10 @@ void append_site(std::string& out, const ReportSite& site) {
                        {"frees", site.frees},
                        {"allocated_bytes", site.allocated_bytes},
                        {"freed_bytes", site.freed_bytes},
+                       {"live_bytes_ci95", interval_json(site.live_bytes_ci95)},
+                       {"live_objects_ci95", interval_json(site.live_objects_ci95)},
+                       {"unverified_bytes", site.unverified_bytes},
+                       {"unverified_objects", site.unverified_objects},
                        {"oldest_age_s", finite(site.oldest_age_s)},
                        {"growth_bytes_per_s", finite(site.growth_bytes_per_s)},
                        {"verdict", site.verdict},
@@ -100,6 +108,9 @@ Json coverage_json(const ReportCoverage& coverage) {
                            {"hits_per_s", finite(cost.hits_per_s)}};
     return {{"mode", coverage.mode},
             {"sample_interval_bytes", coverage.sample_interval_bytes},
+            {"window_s", finite(coverage.window_s)},
+            {"period_s", finite(coverage.period_s)},
+            {"mode_reason", coverage.mode_reason},
             {"sources", coverage.sources},
             {"unmatched_frees", coverage.unmatched_frees},
             {"lost", object_json(coverage.lost)},
@@ -117,7 +128,10 @@ Json totals_json(const ReportTotals& totals) {
             {"frees", totals.frees},
             {"allocated_bytes", totals.allocated_bytes},
             {"freed_bytes", totals.freed_bytes},
-            {"live_bytes_ci95", Json::array({finite(totals.live_bytes_ci95[0]), finite(totals.live_bytes_ci95[1])})}};
+            {"live_bytes_ci95", interval_json(totals.live_bytes_ci95)},
+            {"live_objects_ci95", interval_json(totals.live_objects_ci95)},
+            {"unverified_bytes", totals.unverified_bytes},
+            {"unverified_objects", totals.unverified_objects}};
 }
 
 Json verdict_json(const ReportVerdict& verdict) {

@@ -87,6 +87,21 @@ public:
         }
     }
 
+    /// Two numbers; where it is absent, both are `otherwise`.
+    void interval(const char* key, double (&target)[2], double otherwise) const {
+        target[0] = target[1] = otherwise;
+        if (find(key) == nullptr) {
+            return;
+        }
+        const nlohmann::json& bounds = elements(key);
+        if (bounds.size() == 2 && bounds[0].is_number() && bounds[1].is_number()) {
+            target[0] = bounds[0].get<double>();
+            target[1] = bounds[1].get<double>();
+        } else {
+            complain(key, "is not two numbers");
+        }
+    }
+
     void strings(const char* key, std::vector<std::string>& target) const {
         for (const auto& value : elements(key)) {
             if (const auto* text = value.get_ptr<const std::string*>()) {

@@ -70,6 +70,10 @@ ReportSite read_site(const Json& json, const std::string& where, std::string& er
     fields.count("frees", site.frees);
     fields.count("allocated_bytes", site.allocated_bytes);
     fields.count("freed_bytes", site.freed_bytes);
+    fields.interval("live_bytes_ci95", site.live_bytes_ci95, static_cast<double>(site.live_bytes));
+    fields.interval("live_objects_ci95", site.live_objects_ci95, static_cast<double>(site.live_objects));
+    fields.count("unverified_bytes", site.unverified_bytes);
+    fields.count("unverified_objects", site.unverified_objects);
     fields.number("oldest_age_s", site.oldest_age_s);
     fields.number("growth_bytes_per_s", site.growth_bytes_per_s);
     fields.string("verdict", site.verdict);
@@ -108,6 +112,9 @@ ReportCoverage read_coverage(const Json& json, std::string& error) {
     ReportCoverage coverage;
     fields.string("mode", coverage.mode);
     fields.count("sample_interval_bytes", coverage.sample_interval_bytes);
+    fields.number("window_s", coverage.window_s);
+    fields.number("period_s", coverage.period_s);
+    fields.string("mode_reason", coverage.mode_reason);
     fields.strings("sources", coverage.sources);
     fields.count("unmatched_frees", coverage.unmatched_frees);
     fields.counts("lost", coverage.lost);
@@ -136,16 +143,10 @@ ReportTotals read_totals(const Json& json, std::string& error) {
     fields.count("frees", totals.frees);
     fields.count("allocated_bytes", totals.allocated_bytes);
     fields.count("freed_bytes", totals.freed_bytes);
-    totals.live_bytes_ci95[0] = totals.live_bytes_ci95[1] = static_cast<double>(totals.live_bytes);
-    if (fields.find("live_bytes_ci95") != nullptr) {
-        const Json& bounds = fields.elements("live_bytes_ci95");
-        if (bounds.size() == 2 && bounds[0].is_number() && bounds[1].is_number()) {
-            totals.live_bytes_ci95[0] = bounds[0].get<double>();
-            totals.live_bytes_ci95[1] = bounds[1].get<double>();
-        } else {
-            fields.complain("live_bytes_ci95", "is not two numbers");
-        }
-    }
+    fields.count("unverified_bytes", totals.unverified_bytes);
+    fields.count("unverified_objects", totals.unverified_objects);
+    fields.interval("live_bytes_ci95", totals.live_bytes_ci95, static_cast<double>(totals.live_bytes));
+    fields.interval("live_objects_ci95", totals.live_objects_ci95, static_cast<double>(totals.live_objects));
     return totals;
 }
 

@@ -28,18 +28,22 @@ struct ReportSite {
     std::uint64_t live_objects = 0;
     std::uint64_t allocs = 0;
     std::uint64_t frees = 0;
-    std::uint64_t allocated_bytes = 0; ///< (added)
-    std::uint64_t freed_bytes = 0;     ///< (added)
-    double oldest_age_s = 0;           ///< of its live blocks; 0 where there are none
-    double growth_bytes_per_s = 0;     ///< robust slope of its live bytes
-    std::int64_t grown_bytes = 0;      ///< (added) live bytes now less those at the report before; not in the JSON
-    std::string verdict;               ///< definite | probable | suspect | stable | unknown
-    double confidence = 0;             ///< 0 to 1
-    std::string evidence;              ///< (added) the verdict's reason, in words
-    std::string allocator;             ///< "libc", ...
-    std::string function;              ///< (added) the allocator's function called: "malloc", ...
-    bool stack_truncated = false;      ///< (added)
-    std::vector<ReportFrame> stack;    ///< innermost first
+    std::uint64_t allocated_bytes = 0;    ///< (added)
+    std::uint64_t freed_bytes = 0;        ///< (added)
+    double live_bytes_ci95[2] = {0, 0};   ///< (added) where nothing is sampled both equal live_bytes
+    double live_objects_ci95[2] = {0, 0}; ///< (added)
+    std::uint64_t unverified_bytes = 0;   ///< (added) of the live ones: may have been freed while frees were not watched
+    std::uint64_t unverified_objects = 0; ///< (added)
+    double oldest_age_s = 0;              ///< of its live blocks; 0 where there are none
+    double growth_bytes_per_s = 0;        ///< robust slope of its live bytes
+    std::int64_t grown_bytes = 0;         ///< (added) live bytes now less those at the report before; not in the JSON
+    std::string verdict;                  ///< definite | probable | suspect | stable | unknown
+    double confidence = 0;                ///< 0 to 1
+    std::string evidence;                 ///< (added) the verdict's reason, in words
+    std::string allocator;                ///< "libc", ...
+    std::string function;                 ///< (added) the allocator's function called: "malloc", ...
+    bool stack_truncated = false;         ///< (added)
+    std::vector<ReportFrame> stack;       ///< innermost first
 };
 
 struct ReportProcess {
@@ -60,8 +64,11 @@ struct ReportOverhead {
 };
 
 struct ReportCoverage {
-    std::string mode = "exact"; ///< exact | sampled | windowed | pages
-    std::uint64_t sample_interval_bytes = 0;
+    std::string mode = "exact";              ///< exact | sampled | windowed | pages
+    std::uint64_t sample_interval_bytes = 0; ///< now; 0 where every allocation is recorded
+    double window_s = 0;                     ///< (added) windowed: allocations are watched for so long ...
+    double period_s = 0;                     ///< (added) ... once in so long
+    std::string mode_reason;                 ///< (added) why it is not exact; empty: as asked for
     std::vector<std::string> sources;
     std::uint64_t unmatched_frees = 0;
     std::map<std::string, std::uint64_t> lost;     ///< counters that mean loss, those that are not zero
@@ -79,8 +86,11 @@ struct ReportTotals {
     std::uint64_t frees = 0;
     std::uint64_t allocated_bytes = 0;
     std::uint64_t freed_bytes = 0;
-    double live_bytes_ci95[2] = {0, 0}; ///< exact and nothing lost: both equal live_bytes
-    std::int64_t grown_bytes = 0;       ///< (added) since the report before; not in the JSON
+    double live_bytes_ci95[2] = {0, 0};   ///< exact and nothing lost: both equal live_bytes
+    std::int64_t grown_bytes = 0;         ///< (added) since the report before; not in the JSON
+    double live_objects_ci95[2] = {0, 0}; ///< (added)
+    std::uint64_t unverified_bytes = 0;   ///< (added) see ReportSite
+    std::uint64_t unverified_objects = 0; ///< (added)
 };
 
 struct ReportVerdict {

@@ -142,6 +142,12 @@ private:
         if (coverage.sample_interval_bytes > 0) {
             out_ << ", one sample per " << human_bytes(coverage.sample_interval_bytes) << " on average";
         }
+        if (coverage.mode == "windowed") {
+            out_ << ", allocations watched for " << human_duration(coverage.window_s) << " in every "
+                 << human_duration(coverage.period_s);
+        } else if (coverage.mode == "pages") {
+            out_ << ": allocations are not watched";
+        }
         if (coverage.lost.empty()) {
             out_ << ", nothing lost";
         }
@@ -150,6 +156,9 @@ private:
                  << " of kernel memory";
         }
         out_ << '\n';
+        if (!coverage.mode_reason.empty()) {
+            row("") << wrapped(printable(coverage.mode_reason), kIndent, kIndent, kWidth) << '\n';
+        }
         for (const auto& source : coverage.sources) {
             row("") << cut(printable(source)) << '\n';
         }
@@ -174,6 +183,10 @@ private:
             return;
         }
         const std::string frees = human_count(coverage.unmatched_frees) + (coverage.unmatched_frees == 1 ? " free" : " frees");
+        if (coverage.mode != "exact") {
+            row("") << frees << " of blocks whose allocation was not watched\n";
+            return;
+        }
         if (coverage.from_start) {
             row("") << paint_(Colour::yellow,
                               frees + " of blocks whose allocation was not seen: some call to an allocator is not traced")
@@ -217,6 +230,12 @@ private:
             row("") << "95 % confidence: " << human_bytes(rounded(totals.live_bytes_ci95[0])) << " to "
                     << human_bytes(rounded(totals.live_bytes_ci95[1])) << " live\n";
         }
+        if (totals.unverified_objects > 0) {
+            row("") << paint_(Colour::yellow, human_bytes(totals.unverified_bytes) + " of it in " +
+                                                  human_count(totals.unverified_objects) +
+                                                  " objects is unverified: frees were not watched all the time")
+                    << '\n';
+        }
         row("") << human_count(totals.allocs) << " allocations (" << human_bytes(totals.allocated_bytes) << "), "
                 << human_count(totals.frees) << " frees (" << human_bytes(totals.freed_bytes) << ")\n";
     }
@@ -259,6 +278,14 @@ private:
             out_ << ", oldest " << human_duration(site.oldest_age_s);
         }
         out_ << '\n';
+        if (site.live_bytes_ci95[1] > site.live_bytes_ci95[0]) {
+            out_ << "    an estimate: " << human_bytes(rounded(site.live_bytes_ci95[0])) << " to "
+                 << human_bytes(rounded(site.live_bytes_ci95[1])) << " with 95 % confidence\n";
+        }
+        if (site.unverified_bytes > 0) {
+            out_ << "    unverified: " << human_bytes(site.unverified_bytes)
+                 << " may have been freed while frees were not watched\n";
+        }
         write_judgement(site);
         out_ << "    " << printable(site.function.empty() ? "allocated" : site.function);
         if (!site.allocator.empty()) {

@@ -45,6 +45,8 @@ template <>
 constexpr std::uint16_t kKind<TickEnded> = 11;
 template <>
 constexpr std::uint16_t kKind<ReportDue> = 12;
+template <>
+constexpr std::uint16_t kKind<ModeChanged> = 17;
 
 // A T, const where it is written and not const where it is read.
 template <typename T, typename Of>
@@ -90,6 +92,7 @@ void fields(A& archive, Is<SiteDefined> auto& e) {
 template <typename A>
 void fields(A& archive, Is<SiteSample> auto& e) {
     archive(e.site, e.allocs, e.frees, e.allocated_bytes, e.freed_bytes, e.aged_objects, e.aged_bytes, e.oldest_ns);
+    archive.later(e.live_bytes_variance, e.live_objects_variance, e.unverified_objects, e.unverified_bytes);
 }
 template <typename A>
 void fields(A& archive, Is<ProcessSample> auto& e) {
@@ -99,6 +102,10 @@ void fields(A& archive, Is<ProcessSample> auto& e) {
 template <typename A>
 void fields(A& archive, Is<CounterSample> auto& e) {
     archive(e.process, e.name, e.value, e.loss);
+}
+template <typename A>
+void fields(A& archive, Is<ModeChanged> auto& e) {
+    archive(e.process, e.mode, e.interval_bytes, e.window_s, e.period_s, e.budget, e.reason);
 }
 template <typename A>
 void fields(A& archive, Is<TickEnded> auto& e) {
@@ -136,6 +143,7 @@ private:
     }
     void put(bool value) { out_.write<std::uint8_t>(value ? 1 : 0); }
     void put(EndReason value) { out_.write(static_cast<std::uint8_t>(value)); }
+    void put(TraceMode value) { out_.write(static_cast<std::uint8_t>(value)); }
     void put(const std::string& value) { out_.string(value); }
     template <typename Tag>
     void put(Id<Tag> id) {
@@ -187,6 +195,14 @@ private:
             return;
         }
         value = static_cast<EndReason>(raw);
+    }
+    void get(TraceMode& value) {
+        const auto raw = in_.read<std::uint8_t>();
+        if (raw > static_cast<std::uint8_t>(TraceMode::pages)) {
+            problem_ = "the mode of tracing is unknown";
+            return;
+        }
+        value = static_cast<TraceMode>(raw);
     }
     void get(std::string& value) { value = in_.string(); }
     template <typename Tag>

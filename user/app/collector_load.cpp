@@ -1,0 +1,73 @@
+// Collector, the third part: how much is traced, and what that costs.
+#include <algorithm>
+
+#include "app/collector.hpp"
+#include "base/clock.hpp"
+#include "proc/process.hpp"
+
+namespace memtrace {
+
+void Collector::tell_mode(const Followed& process) {
+    sink_(ModeChanged{process.id, knobs_.mode, knobs_.interval_bytes, knobs_.window_s, knobs_.period_s, budget_, mode_reason_});
+}
+
+void Collector::set_mode(const GovernorKnobs& knobs, double budget, const std::string& reason) {
+    knobs_ = knobs;
+    budget_ = budget;
+    mode_reason_ = reason;
+    for (const auto& [pid, process] : followed_) {
+        tracer_.set_sampling(process.key, knobs.interval_bytes);
+        tell_mode(process);
+    }
+}
+
+Status Collector::watch(bool allocations, bool frees) {
+    const bool frees_end = watch_frees_ && !frees;
+    watch_allocations_ = allocations;
+    watch_frees_ = frees;
+    for (auto& [pid, process] : followed_) {
+        if (auto status = tracer_.watch(process.key, allocations, frees); !status && read_process_info(pid)) {
+            return status;
+        }
+        process.unwatched_ns = frees_end ? monotonic_ns() : process.unwatched_ns;
+    }
+    return {};
+}
+
+GovernorInterval Collector::take_load() {
+    GovernorInterval load;
+    for (auto& [pid, process] : followed_) {
+        const auto now = tracer_.read_counters(process.key);
+        const auto hits = [&](mt_counter counter) {
+            return static_cast<double>(now.value[counter] - process.load_counters.value[counter]);
+        };
+        load.enters += hits(MT_COUNTER_hits_enter);
+        load.returns += hits(MT_COUNTER_hits_return);
+        load.frees += hits(MT_COUNTER_hits_free);
+        load.added_ns += tracer_.probe_ns(process.load_counters, now);
+        process.load_counters = now;
+        if (const auto usage = read_process_usage(pid)) {
+            if (process.load_cpu_ns != 0 && usage->cpu_ns > process.load_cpu_ns) {
+                load.cpu_seconds +=
+                    static_cast<double>(usage->cpu_ns - process.load_cpu_ns) / static_cast<double>(kNanosPerSecond);
+            }
+            process.load_cpu_ns = usage->cpu_ns;
+        }
+    }
+    // Where a return can be declined, those that are seen are the allocations that were kept; else it is not known how many were.
+    load.kept = tracer_.probe_costs().return_declinable || knobs_.interval_bytes == 0 ? load.returns : 0;
+    double bytes = 0;
+    for (const auto& sample : sent_samples_) {
+        bytes += static_cast<double>(sample.allocated_bytes);
+    }
+    load.kept_bytes = std::max(bytes - load_bytes_, 0.0);
+    load_bytes_ = bytes;
+    return load;
+}
+
+ProbeCosts Collector::probe_costs() const {
+    const auto costs = tracer_.probe_costs();
+    return {costs.enter_ns, costs.return_ns, costs.free_ns, costs.return_declinable};
+}
+
+} // namespace memtrace
