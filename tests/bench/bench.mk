@@ -1,4 +1,4 @@
-# `make bench`: what tracing costs the traced (overhead.py, which needs root and some minutes), and how fast hot parts of the
+# `make bench`: what tracing costs the traced (overhead.py, which needs root and ten minutes), and how fast hot parts of the
 # collector are (micro/, Google Benchmark). BENCH="--rounds 9 --only redis" are options of overhead.py. Included by the Makefile.
 
 BENCH ?=
