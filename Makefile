@@ -50,6 +50,7 @@ help:
 	@echo 'test-root  end-to-end tests on real processes: needs root'
 	@echo 'test-vm    the same tool on each of Debian'"'"'s kernels, emulated; some minutes'
 	@echo 'fuzz       each fuzzer of tests/fuzz for FUZZ_SECONDS (30): no root needed'
+	@echo 'bench      what tracing costs, measured on databases and others: needs root, ten minutes; bench-micro does not'
 	@echo 'check      format, tidy, layers, counters and docs'
 	@echo 'targets    the programs that the tests trace'
 	@echo 'install    into DESTDIR and PREFIX ($(PREFIX))'
@@ -127,3 +128,4 @@ clean:
 
 -include $(LIB_OBJS:.o=.d) $(UNIT_OBJS:.o=.d) $(OUT)/user/app/main.d
 -include tests/fuzz/*.mk
+-include tests/bench/*.mk

@@ -18,10 +18,11 @@ build_packages=(
 test_packages=(
     libgtest-dev libbenchmark-dev libleveldb-dev valgrind dwz
     'postgresql-15|postgresql-17' # each brings its own pgbench
-    redis-server
+    redis-server sqlite3
     libjemalloc2 'libtcmalloc-minimal4|libtcmalloc-minimal4t64' 'libmimalloc2.0|libmimalloc3'
     golang-go # go tool pprof: an independent reader of the profiles
     qemu-system-x86 busybox-static cpio # Debian's own kernels, emulated: scripts/vm-run.sh
+    heaptrack # beside valgrind and bpftrace: what others cost (make bench)
     bpftrace gdb python3 python3-pytest curl procps binutils xz-utils git
 )
 

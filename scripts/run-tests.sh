@@ -77,7 +77,7 @@ PYTHON
 
 part install scripts/install-deps.sh
 part mount mount_kernel_filesystems
-if part build make -j"$(nproc)" all targets .output/unit-tests; then
+if part build make -j"$(nproc)" all targets .output/unit-tests bench-build; then
     part check make check
     part unit make test
     part e2e make test-root

@@ -1,0 +1,31 @@
+# `make bench`: what tracing costs the traced (overhead.py, which needs root and ten minutes), and how fast hot parts of the
+# collector are (micro/, Google Benchmark). BENCH="--rounds 9 --only redis" are options of overhead.py. Included by the Makefile.
+
+BENCH ?=
+BENCH_OUT   := $(OUT)/bench
+BENCH_TOOLS := $(patsubst tests/bench/%.cpp,$(BENCH_OUT)/%,$(wildcard tests/bench/*.cpp))
+MICRO_SRCS  := $(wildcard tests/bench/micro/*.cpp)
+MICRO_OBJS  := $(MICRO_SRCS:%.cpp=$(OUT)/%.o)
+
+$(BENCH_TOOLS): $(BENCH_OUT)/%: $(OUT)/tests/bench/%.o $(OUT)/libmemtrace.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BENCH_OUT)/micro: $(MICRO_OBJS) $(OUT)/libmemtrace.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ -lbenchmark -lbenchmark_main $(LDLIBS)
+
+.PHONY: bench bench-build bench-micro
+bench-build: all targets $(BENCH_TOOLS) $(BENCH_OUT)/micro
+
+bench-micro: $(BENCH_OUT)/micro
+	$(Q)$(BENCH_OUT)/micro
+
+bench:
+	@test "$$(id -u)" = 0 || { echo 'bench: tracing needs root: sudo make bench (without root: make bench-micro)' >&2; exit 1; }
+	$(Q)$(MAKE) --no-print-directory bench-build bench-micro
+	$(Q)/usr/bin/python3 tests/bench/overhead.py --json $(BENCH_OUT)/overhead.json $(BENCH)
+
+-include $(BENCH_TOOLS:$(BENCH_OUT)/%=$(OUT)/tests/bench/%.d) $(MICRO_OBJS:.o=.d)
