@@ -171,7 +171,8 @@ class Launched:
         does not exit before a periodic report has been made of its end."""
         out = Path(directory) / "launched.json"
         out.unlink(missing_ok=True)
-        prefix = [MEMTRACE, "--sample", "exact", "--output", "json", "--interval", "200ms", "--out", out, *options, "--", *prefix]
+        exact = [] if "--sample" in options else ["--sample", "exact"]
+        prefix = [MEMTRACE, *exact, "--output", "json", "--interval", "200ms", "--out", out, *options, "--", *prefix]
         with Target.start(name, args, wait=hold, prefix=prefix) as target:
             if hold:
                 target.go()
