@@ -215,6 +215,7 @@ TEST(Options, HelpNamesEveryOptionAndSubcommand) {
                                  "--top",
                                  "--min-age",
                                  "--sample",
+                                 "--max-overhead",
                                  "--allocator",
                                  "--max-live",
                                  "--max-frames",
@@ -364,6 +365,36 @@ TEST(ParseDuration, WhatIsNoneIsAnErrorThatShowsHow) {
         ASSERT_FALSE(parsed) << text;
         EXPECT_EQ(parsed.error().message, "\"" + std::string(text) + "\" is no duration: write 500ms, 5s, 10m, 2h or 1d");
     }
+}
+
+TEST(Options, SampleIsAutoExactOrASize) {
+    EXPECT_EQ(accepted({"--pid", "1"}).sample, Options::Sample::automatic);
+    EXPECT_EQ(accepted({"--pid", "1", "--sample", "auto"}).sample, Options::Sample::automatic);
+    EXPECT_EQ(accepted({"--pid", "1", "--sample", "exact"}).sample, Options::Sample::exact);
+    const auto fixed = accepted({"--pid", "1", "--sample", "64KiB"});
+    EXPECT_EQ(fixed.sample, Options::Sample::fixed);
+    EXPECT_EQ(fixed.sample_interval, 65'536U);
+    for (const char* wrong : {"0", "511", "2GiB", "64kb", "-1", "", "KiB", "1.5MiB", "99999999999999999999"}) {
+        EXPECT_EQ(parse({"--pid", "1", "--sample", wrong}).exit_status, kExitUsage) << wrong;
+    }
+}
+
+TEST(Options, MaxOverheadIsAShare) {
+    EXPECT_DOUBLE_EQ(accepted({"--pid", "1"}).max_overhead, 0.05);
+    EXPECT_DOUBLE_EQ(accepted({"--pid", "1", "--max-overhead", "2%"}).max_overhead, 0.02);
+    EXPECT_DOUBLE_EQ(accepted({"--pid", "1", "--max-overhead", "0.5"}).max_overhead, 0.005);
+    for (const char* wrong : {"0", "0%", "101%", "-5%", "five", "", "5 %", "nan", "5%%"}) {
+        EXPECT_EQ(parse({"--pid", "1", "--max-overhead", wrong}).exit_status, kExitUsage) << wrong;
+    }
+}
+
+TEST(ParseSize, TakesBinaryUnits) {
+    EXPECT_EQ(parse_size("4096"), 4096U);
+    EXPECT_EQ(parse_size("512B"), 512U);
+    EXPECT_EQ(parse_size("1MiB"), 1U << 20);
+    EXPECT_EQ(parse_size("1024GiB"), 1ULL << 40);
+    EXPECT_FALSE(parse_size("1025GiB"));
+    EXPECT_FALSE(parse_size("1 MiB"));
 }
 
 } // namespace

@@ -371,5 +371,98 @@ TEST_F(BuildReport, SameModelGivesTheSameReport) {
     EXPECT_EQ(first.totals.grown_bytes, second.totals.grown_bytes) << "building changes nothing";
 }
 
+TEST_F(BuildReport, AnExactRunHasNoWidthAndSaysSo) {
+    start();
+    define_site({1}, 0x1100);
+    sample({1}, 10, 4);
+    tick(1);
+    const auto exact = report();
+    EXPECT_EQ(exact.coverage.mode, "exact");
+    EXPECT_EQ(exact.coverage.mode_reason, "");
+    EXPECT_FALSE(exact.coverage.overhead.budget);
+    EXPECT_EQ(exact.sites.at(0).live_bytes_ci95[0], 600);
+    EXPECT_EQ(exact.sites.at(0).live_bytes_ci95[1], 600);
+    EXPECT_EQ(exact.totals.live_objects_ci95[0], 6);
+    EXPECT_EQ(exact.totals.live_objects_ci95[1], 6);
+}
+
+TEST_F(BuildReport, AnEstimateHasAnIntervalAroundIt) {
+    start();
+    define_site({1}, 0x1100);
+    define_site({2}, 0x1200);
+    model_.apply(ModeChanged{kProcess, TraceMode::sampled, 65'536, 0, 0, 0.05, "exact costs too much"});
+    SiteSample estimated{{1}, 1'000, 0, 6'553'600, 0, 0, 0, 0};
+    estimated.live_bytes_variance = 100.0 * 65'536 * 65'536; // of a hundred records
+    estimated.live_objects_variance = 100.0 * 10 * 10;
+    model_.apply(estimated);
+    estimated.site = {2};
+    model_.apply(estimated);
+    tick(1);
+    const auto sampled = report();
+    EXPECT_EQ(sampled.coverage.mode, "sampled");
+    EXPECT_EQ(sampled.coverage.sample_interval_bytes, 65'536U);
+    EXPECT_EQ(sampled.coverage.mode_reason, "exact costs too much");
+    EXPECT_EQ(sampled.coverage.overhead.budget, 0.05);
+    const auto& site = sampled.sites.at(0);
+    const double half = 1.96 * 10 * 65'536;
+    EXPECT_NEAR(site.live_bytes_ci95[0], 6'553'600 - half, half / 4);
+    EXPECT_NEAR(site.live_bytes_ci95[1], 6'553'600 + half, half / 4);
+    EXPECT_NEAR(site.live_objects_ci95[1] - site.live_objects_ci95[0], 2 * 1.96 * 100, 100);
+    // Errors of two sites are independent: they add up as squares.
+    const double of_both = (sampled.totals.live_bytes_ci95[1] - sampled.totals.live_bytes_ci95[0]) / 2;
+    EXPECT_NEAR(of_both, half * 1.414, half / 4);
+}
+
+TEST_F(BuildReport, AnIntervalStaysWideAfterSamplingBecameExact) {
+    start();
+    define_site({1}, 0x1100);
+    model_.apply(ModeChanged{kProcess, TraceMode::sampled, 65'536, 0, 0, 0.05, "costs"});
+    SiteSample estimated{{1}, 1'000, 0, 6'553'600, 0, 0, 0, 0};
+    estimated.live_bytes_variance = 100.0 * 65'536 * 65'536;
+    model_.apply(estimated);
+    model_.apply(ModeChanged{kProcess, TraceMode::exact, 0, 0, 0, 0.05, "leaves room"});
+    tick(1);
+    EXPECT_EQ(report().coverage.mode, "exact");
+    EXPECT_LT(report().sites.at(0).live_bytes_ci95[0], 6'000'000) << "what was sampled before is an estimate for good";
+}
+
+TEST_F(BuildReport, WhatOnlyWindowsSawIsNoMoreThanSuspect) {
+    start();
+    define_site({1}, 0x1100);
+    for (std::uint64_t second = 1; second <= 64; ++second) {
+        sample({1}, second * 1'000, 0);
+        tick(second);
+    }
+    ASSERT_EQ(report().sites.at(0).verdict, "definite");
+    ASSERT_EQ(report().verdict.class_name, "leak");
+    const double rate = report().sites.at(0).growth_bytes_per_s;
+
+    model_.apply(ModeChanged{kProcess, TraceMode::windowed, 0, 0.5, 10, 0.05, "costs"});
+    SiteSample watched{{1}, 64'000, 0, 6'400'000, 0, 0, 0, 0};
+    watched.unverified_objects = 64'000;
+    watched.unverified_bytes = 6'400'000;
+    model_.apply(watched);
+    const auto windowed = report();
+    EXPECT_EQ(windowed.sites.at(0).verdict, "suspect");
+    EXPECT_NE(windowed.sites.at(0).evidence.find("windows"), std::string::npos);
+    EXPECT_NEAR(windowed.sites.at(0).growth_bytes_per_s, rate * 20, rate) << "a window stands for the time between windows too";
+    EXPECT_NE(windowed.verdict.class_name, "leak");
+    EXPECT_EQ(windowed.totals.unverified_bytes, 6'400'000U);
+    EXPECT_EQ(windowed.sites.at(0).unverified_objects, 64'000U);
+}
+
+TEST_F(BuildReport, WithoutGrowthInWindowsNobodyIsCalledHealthy) {
+    start();
+    define_site({1}, 0x1100);
+    for (std::uint64_t second = 1; second <= 64; ++second) {
+        sample({1}, 1'000, 900);
+        tick(second);
+    }
+    ASSERT_EQ(report().verdict.class_name, "healthy");
+    model_.apply(ModeChanged{kProcess, TraceMode::windowed, 0, 0.5, 10, 0.05, "costs"});
+    EXPECT_EQ(report().verdict.class_name, "unknown");
+    EXPECT_NE(report().verdict.text.find("small share"), std::string::npos);
+}
+
 } // namespace
 } // namespace memtrace
