@@ -691,6 +691,16 @@ def test_out_to_a_full_device(target):
     assert_well(target)
 
 
+def test_a_report_that_finds_no_room_costs_neither_snapshot_nor_recording(tmp_path, target):
+    recording, snapshots = tmp_path / "run.rec", tmp_path / "snapshots"
+    run = run_memtrace("--pid", target.pid, "--interval", "100ms", "--out", "/dev/full", "--record", recording, "--snapshot-dir", snapshots)
+    assert run.status == 1 and "/dev/full" in run.error()
+    assert len(list(snapshots.glob("*.json"))) == 1
+    replayed = run_memtrace("replay", recording)
+    assert replayed.status == 0, replayed.err  # to its end: nothing is said of truncation
+    assert_well(target)
+
+
 def test_full_standard_output(target):
     with open("/dev/full", "wb") as full, Tracer("--pid", target.pid, "--duration", "100ms", stdout=full) as tracer:
         run = tracer.end()

@@ -396,10 +396,9 @@ Status Session::run() {
         return status;
     }
     started(begin);
-    if (status = loop(); !status) {
-        return status;
-    }
-    return finish();
+    status = loop();
+    auto finished = finish(); // in any case: a report that finds no room must not cost the last snapshot or the recording's end
+    return status ? finished : status;
 }
 
 } // namespace
