@@ -287,6 +287,7 @@ static __always_inline void send_event(__u16 kind, __u32 slot, __u32 tgid, __u32
     event->parent = parent;
     event->key = key;
     event->time_ns = bpf_ktime_get_ns();
+    bpf_get_current_comm(event->comm, sizeof(event->comm));
     bpf_ringbuf_submit(event, 0);
 }
 
@@ -323,6 +324,7 @@ int unwind_enter(struct pt_regs* ctx) {
     event->event.parent = 0;
     event->event.key = process->key;
     event->event.time_ns = bpf_ktime_get_ns();
+    bpf_get_current_comm(event->event.comm, sizeof(event->event.comm));
     event->trampoline = trampoline;
     event->switches = task->nvcsw;
     event->tid = (__u32)bpf_get_current_pid_tgid();

@@ -89,6 +89,8 @@ enum mt_event_kind {
     MT_EVENT_UNWIND /* an exception is about to pass through probed calls: the process has been stopped, struct mt_unwind_event */
 };
 
+#define MT_COMM_SIZE 16
+
 struct mt_event {
     __u16 kind;
     __u16 size;
@@ -96,8 +98,9 @@ struct mt_event {
     __u32 parent; /* fork: the parent's tgid */
     mt_process_key key;
     __u64 time_ns;
+    char comm[MT_COMM_SIZE]; /* exec: of the new image; ends with a zero */
 };
-MT_STATIC_ASSERT(sizeof(struct mt_event) == 24, "layout");
+MT_STATIC_ASSERT(sizeof(struct mt_event) == 40, "layout");
 
 /* A return address that the kernel has replaced by its trampoline: where it lies, and what was there. */
 struct mt_return_slot {
@@ -115,6 +118,6 @@ struct mt_unwind_event {
     __u32 zero;
     struct mt_return_slot slots[MT_MAX_RETURN_SLOTS];
 };
-MT_STATIC_ASSERT(sizeof(struct mt_unwind_event) == 48 + 16 * MT_MAX_RETURN_SLOTS, "layout");
+MT_STATIC_ASSERT(sizeof(struct mt_unwind_event) == 64 + 16 * MT_MAX_RETURN_SLOTS, "layout");
 
 #endif

@@ -20,7 +20,7 @@ class Tracer:
         self.directory.mkdir()
         options = ["--interval", "1s", "--snapshot-dir", self.directory, "--snapshot-format", "json", "--snapshot-interval", "1s"]
         self.log = open(directory / "memtrace.log", "w+", encoding="utf-8")
-        command = [MEMTRACE, "--pid", str(pid), *options]
+        command = [MEMTRACE, "--pid", str(pid), "--sample", "exact", *options]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 30
         while not list(self.directory.glob("*.json")):

@@ -276,7 +276,7 @@ def run_that_finds_a_leak(tmp_path_factory):
     recording = tmp_path_factory.mktemp("leaking") / "recording"
     with Target.start("leak_rate", ["--rate", "300000", "--duration", "3600"]) as target:
         target.go()
-        options = ["--duration", "11500ms", "--output", "json", "--fail-on", "probable", "--record", recording]
+        options = ["--sample", "exact", "--duration", "11500ms", "--output", "json", "--fail-on", "probable", "--record", recording]
         return run_memtrace("--pid", target.pid, *options), recording
 
 

@@ -65,9 +65,12 @@ def run_memtrace(*args, timeout=PATIENCE_S, prefix=(), **popen):
 
 
 class Tracer:
-    """A running memtrace. Owns the process, and kills it at the end of the `with` block where it is still there."""
+    """A running memtrace. Owns the process, and kills it at the end of the `with` block where it is still there. It traces exactly
+    unless told otherwise: what is tested must not depend on how busy the machine is."""
 
     def __init__(self, *args, prefix=(), stdout=None, **popen):
+        if "--sample" not in args and not {"--pid", "--"}.isdisjoint(args):
+            args = ("--sample", "exact", *args)
         self._out = tempfile.TemporaryFile() if stdout is None else None
         self._err = tempfile.TemporaryFile()
         self.process = subprocess.Popen(

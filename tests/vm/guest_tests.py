@@ -91,8 +91,12 @@ def test_pages_that_are_touched_and_mapped(tmp_path, name):
     assert sorted(held) == sorted(kept)
     # Before 6.2 the kernel tells of what a thread touches when it has gathered 64 pages.
     slack = PAGE * (1 + os.cpu_count() if RELEASE >= (6, 2) else 2 * 64)
-    assert abs(pages["faulted_bytes"] - truth.notes["touched_pages"] * PAGE) <= slack
-    assert abs(pages["returned_bytes"] - truth.notes["returned_pages"] * PAGE) <= slack
+    touched, returned = (truth.notes[key] * PAGE for key in ("touched_pages", "returned_pages"))
+    assert abs(pages["faulted_bytes"] - pages["returned_bytes"] - (touched - returned)) <= slack
+    if RELEASE >= (6, 2):
+        assert abs(pages["faulted_bytes"] - touched) <= slack
+    else:  # totals of two threads that arrive out of order count once up and once down
+        assert pages["faulted_bytes"] >= touched - slack
     assert report["coverage"]["lost"] == {}
     assert report["coverage"]["mode"] == ("pages" if name == "map_pages_stripped" else "exact")
 

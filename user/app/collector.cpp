@@ -1,6 +1,7 @@
 #include "app/collector.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 
 #include "app/message.hpp"
@@ -225,7 +226,9 @@ void Collector::mark_detached() {
     }
 }
 
-void Collector::on_exec(std::int32_t pid, mt_process_key key) {
+void Collector::on_exec(const mt_event& event) {
+    const auto pid = static_cast<std::int32_t>(event.tgid);
+    const auto key = event.key;
     auto found = followed_.find(pid);
     if (found == followed_.end()) {
         return;
@@ -255,6 +258,9 @@ void Collector::on_exec(std::int32_t pid, mt_process_key key) {
     process.libraries_to_come = !looked_at || has_linker(pid);
     if (!looked_at) { // it has ended already: its figures count all the same, its names are lost
         process.id = ProcessId{next_process_++};
+        process.started.comm = std::string(event.comm, strnlen(event.comm, sizeof(event.comm)));
+        process.started.exe.clear();
+        process.started.cmdline.clear();
         process.started.process = process.id;
         process.started.attach_mono_ns = monotonic_ns();
         process.started.from_start = true;
@@ -299,7 +305,7 @@ void Collector::handle_kernel_events() {
         const auto pid = static_cast<std::int32_t>(event.tgid);
         switch (event.kind) {
         case MT_EVENT_EXEC:
-            on_exec(pid, event.key);
+            on_exec(event);
             break;
         case MT_EVENT_LIBRARY:
             rescan(pid, false);

@@ -120,7 +120,7 @@ private:
     Status miss_allocator(std::int32_t pid, const std::string& comm) const;
     Status attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
     void learn_modules(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
-    void on_exec(std::int32_t pid, mt_process_key key);
+    void on_exec(const mt_event& event);
     void tell_end(const Followed& process, EndReason reason);
     std::vector<mt_event> take_kernel_events();
     std::uint16_t allocator_index(const std::string& name);
