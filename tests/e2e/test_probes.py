@@ -12,6 +12,8 @@ from targets import Target
 from tracer import Tracer, assert_nothing_left, breakpoints, run_memtrace, wait_until
 
 NEVER_S = "3600s"  # a window that only the test ends
+# Pages where the machine is so busy that the probes seem to take all of the target's time.
+NO_MORE_THAN_WINDOWS = r"(?:windows of \d+ ms every \S+ s|pages only, with a look of \d+ ms every \d+ s)"
 # A CPU's worth of work of its own, and a thousand allocations a second at the most.
 BUSY_BUT_FRUGAL = """
 print(flush=True)
@@ -24,7 +26,7 @@ while True:
 
 @contextlib.contextmanager
 def program(*command):
-    """A process that has said a line, or none where it says none: the pid."""
+    """A process of any program, until the end of the `with` block."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         try:
             yield process
@@ -61,11 +63,11 @@ def test_busy_loop_in_windows():
         assert breakpoints(pid) == []
     allocs, frees = map(number, said(run, r"^  calls in \d+ ms: (\S+)/s allocations \(malloc [^)]*\), (\S+)/s frees; it used .* of a CPU$"))
     own = truth.values["pairs"] / 2
-    assert own / 10 < allocs < own * 10, (run.out, own)
+    assert own / 10 < allocs < own * 10, (run.out, own)  # the right decade
     assert abs(allocs - frees) <= 0.01 * allocs
     share = number(said(run, r"^  exact tracing would take (\S+) % of its CPU time"))
     assert 10 < share <= 100
-    said(run, r"^  --sample auto --max-overhead 5% would choose windows of \d+ ms every \S+ s, expected to take [34]\.\d %")
+    said(run, rf"^  --sample auto --max-overhead 5% would choose {NO_MORE_THAN_WINDOWS}, expected to take \S+ %: exact is over the budget$")
     said(run, "^  nothing is attached any more$")
 
 
@@ -103,7 +105,7 @@ def test_several_each_by_itself():
         assert run.status == 0, run
         first, second = re.split(r"^process ", run.out, flags=re.MULTILINE)[1:]
         assert first.startswith(f"{idle.pid} ") and "no call was seen" in first
-        assert second.startswith(f"{busy.pid} ") and "would choose windows" in second
+        assert second.startswith(f"{busy.pid} ") and re.search(f"would choose {NO_MORE_THAN_WINDOWS}, ", second)
 
 
 def test_nothing_left_after_ctrl_c_or_kill():
@@ -138,19 +140,17 @@ def test_target_ends_meanwhile():
 
 
 def test_target_execs_meanwhile():
-    """The other program's calls count on."""
-    with program("/bin/sh", "-c", f"echo; read -r line < /proc/$$/fd/1; exec {sys.executable} -c 'pass'") as process:
-        process.kill()  # replaced below: see Target "exec_self"
+    """A rate would be neither program's."""
     with Target.start("exec_self") as target:
         pid = target.ready()
-        with Tracer("probes", "--pid", pid, "--duration", "1s") as tracer:
+        with Tracer("probes", "--pid", pid, "--duration", NEVER_S) as tracer:
             counting(tracer, pid)
             target.go()
             target.truth()
             run = tracer.end()
-        assert run.status == 0, run
-        said(run, r"^  calls in \d+ ms: ")
+        assert run.status == 1 and f"process {pid} has become another program while its calls were counted" in run.error()
         assert breakpoints(pid) == []
+        assert target.finish() == 0, target.stderr()
 
 
 def test_without_privileges():

@@ -4,9 +4,10 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
-#include <functional>
 #include <unordered_map>
 #include <utility>
 #include <variant>
@@ -43,17 +44,20 @@ Result<std::uint64_t> read_cpu_ns(std::int32_t pid) {
     return static_cast<std::uint64_t>(time.tv_sec) * kNanosPerSecond + static_cast<std::uint64_t>(time.tv_nsec);
 }
 
-/// Allocations by function, from the collector's events.
-class FunctionCounts {
+/// What the collector's events tell: allocations by function, and that an exec has put another program in the target's place.
+class Observed {
 public:
     void take(const Event& event) {
         if (const auto* site = std::get_if<SiteDefined>(&event)) {
             names_[site->site.value] = site->function;
         } else if (const auto* sample = std::get_if<SiteSample>(&event)) {
             allocs_[sample->site.value] = sample->allocs;
+        } else if (const auto* ended = std::get_if<ProcessEnded>(&event)) {
+            replaced_ = replaced_ || ended->reason == EndReason::exec;
         }
     }
-    [[nodiscard]] std::map<std::string, std::uint64_t> sum() const {
+    [[nodiscard]] bool replaced() const { return replaced_; }
+    [[nodiscard]] std::map<std::string, std::uint64_t> allocations() const {
         std::map<std::string, std::uint64_t> out;
         for (const auto& [site, allocs] : allocs_) {
             if (const auto name = names_.find(site); name != names_.end() && allocs != 0) {
@@ -66,6 +70,7 @@ public:
 private:
     std::unordered_map<std::uint32_t, std::string> names_;
     std::unordered_map<std::uint32_t, std::uint64_t> allocs_;
+    bool replaced_ = false;
 };
 
 void add(GovernorInterval& sum, const GovernorInterval& more) {
@@ -77,36 +82,49 @@ void add(GovernorInterval& sum, const GovernorInterval& more) {
     sum.added_ns += more.added_ns;
 }
 
-/// Waits for `until_ns`; serves meanwhile what the kernel half asks for.
-Status wait_until(std::uint64_t until_ns, std::int32_t pid, const HeapTracer& tracer, Collector& collector,
-                  const StopSignals& signals) {
+/// The target's window: waits, serves meanwhile what the kernel half asks for, and counts.
+struct Window {
+    std::int32_t pid;
+    const HeapTracer& tracer;
+    Collector& collector;
+    const Observed& observed;
+    const StopSignals& signals;
+
+    [[nodiscard]] Status wait(std::uint64_t until_ns) const;
+    /// Adds to `load` what has been counted when it is over, but for the last part of it.
+    [[nodiscard]] Status run(GovernorInterval& load, std::uint64_t begin_ns, std::optional<std::uint64_t> window_ns) const;
+    /// A rate would be neither program's.
+    [[nodiscard]] Status check_image() const {
+        return observed.replaced() ? fail(name() + " has become another program while its calls were counted") : Status();
+    }
+    [[nodiscard]] std::string name() const { return "process " + std::to_string(pid); }
+};
+
+Status Window::wait(std::uint64_t until_ns) const {
     for (auto now = monotonic_ns(); now < until_ns; now = monotonic_ns()) {
-        const auto watched = collector.watched();
-        if (watched.empty()) {
-            return fail("process " + std::to_string(pid) + " has become a program that cannot be traced: no rate");
-        }
-        std::vector<pollfd> fds{{signals.fd(), POLLIN, 0}, {watched.front().second, POLLIN, 0}, {tracer.events_fd(), POLLIN, 0}};
-        const auto left_ms = static_cast<int>((until_ns - now + 999'999) / 1'000'000);
-        if (::poll(fds.data(), fds.size(), left_ms) < 0 && errno != EINTR) {
+        const int pidfd = collector.watched().front().second;
+        std::array<pollfd, 3> fds{{{signals.fd(), POLLIN, 0}, {pidfd, POLLIN, 0}, {tracer.events_fd(), POLLIN, 0}}};
+        const auto left_ms = std::min<std::uint64_t>((until_ns - now + 999'999) / 1'000'000, 1 << 30);
+        if (::poll(fds.data(), fds.size(), static_cast<int>(left_ms)) < 0 && errno != EINTR) {
             return fail_errno("cannot wait for events", errno);
         }
         if (fds[0].revents != 0) {
-            return fail("stopped before the calls of process " + std::to_string(pid) +
-                        " were counted; nothing is attached any more");
+            return fail("stopped before the calls of " + name() + " were counted; nothing is attached any more");
         }
         if (fds[1].revents != 0) {
-            return fail("process " + std::to_string(pid) + " has ended while its calls were counted");
+            return fail(name() + " has ended while its calls were counted");
         }
         if (fds[2].revents != 0) {
             collector.handle_kernel_events();
+        }
+        if (auto status = check_image(); !status) {
+            return status;
         }
     }
     return {};
 }
 
-/// Until the window is over; what has been counted by then, but for the last part of it.
-Status count_calls(GovernorInterval& load, std::uint64_t begin_ns, std::optional<std::uint64_t> window_ns,
-                   const std::function<Status(std::uint64_t)>& wait, Collector& collector) {
+Status Window::run(GovernorInterval& load, std::uint64_t begin_ns, std::optional<std::uint64_t> window_ns) const {
     const auto last_ns = begin_ns + window_ns.value_or(kLongestWindow);
     for (auto until_ns = begin_ns + window_ns.value_or(kUsualWindow);; until_ns = std::min(until_ns + kLook, last_ns)) {
         if (auto status = wait(until_ns); !status || until_ns == last_ns) {
@@ -131,7 +149,7 @@ std::string words(const char* format, Values... values) {
 /// "1,234", "0.50": calls a second.
 std::string per_second(double count, double seconds) {
     const double rate = count / seconds;
-    return (rate < 10 ? words("%.2f", rate) : human_count(static_cast<std::uint64_t>(rate + 0.5))) + "/s";
+    return (rate < 10 ? words("%.2f", rate) : human_count(static_cast<std::uint64_t>(std::llround(rate)))) + "/s";
 }
 
 /// " (malloc 1,200/s, calloc 34/s)", the most frequent first.
@@ -148,8 +166,8 @@ std::string by_function(const CallRate& rate) {
 std::string describe_calls(const CallRate& rate) {
     const auto& load = rate.load;
     return words("  calls in %.0f ms: ", load.seconds * 1e3) + per_second(load.enters, load.seconds) + " allocations" +
-           by_function(rate) + ", " + per_second(load.frees, load.seconds) + " frees" +
-           "; it used " + human_percent(load.cpu_seconds / load.seconds) + " of a CPU\n";
+           by_function(rate) + ", " + per_second(load.frees, load.seconds) + " frees" + "; it used " +
+           human_percent(load.cpu_seconds / load.seconds) + " of a CPU\n";
 }
 
 std::string describe_share(const CallRate& rate, double share) {
@@ -172,8 +190,8 @@ Result<CallRate> measure_call_rate(std::int32_t pid, const std::string& allocato
     if (!tracer) {
         return tl::unexpected(tracer.error());
     }
-    FunctionCounts functions;
-    Collector collector(*tracer, {allocator, 0, false}, [&](const Event& event) { functions.take(event); });
+    Observed observed;
+    Collector collector(*tracer, {allocator, 0, false}, [&](const Event& event) { observed.take(event); });
     if (auto status = collector.follow(pid, Collector::Stage::running); !status) {
         return tl::unexpected(status.error());
     }
@@ -182,13 +200,15 @@ Result<CallRate> measure_call_rate(std::int32_t pid, const std::string& allocato
     const auto cpu_before = read_cpu_ns(pid);
     const auto begin_ns = monotonic_ns();
     collector.activate(pid);
-    const auto status = count_calls(
-        load, begin_ns, window_ns, [&](std::uint64_t until_ns) { return wait_until(until_ns, pid, *tracer, collector, signals); },
-        collector);
+    const Window window{pid, *tracer, collector, observed, signals};
+    auto status = window.run(load, begin_ns, window_ns);
     collector.deactivate_all();
     const auto cpu_after = read_cpu_ns(pid);
     const auto end_ns = monotonic_ns();
     collector.handle_kernel_events(); // a thread may wait for its return addresses
+    if (status) {
+        status = window.check_image();
+    }
     if (!status) {
         return tl::unexpected(status.error());
     }
@@ -202,7 +222,7 @@ Result<CallRate> measure_call_rate(std::int32_t pid, const std::string& allocato
         return tl::unexpected(read.error());
     }
     add(load, collector.take_load());
-    rate.allocations = functions.sum();
+    rate.allocations = observed.allocations();
     rate.costs = collector.probe_costs();
     return rate;
 }

@@ -1,6 +1,6 @@
 // How often a process calls its allocator, and what tracing it would cost: probes are attached for a moment, counted, and taken away.
 //
-//   probes attached, active   ####################|                       process ends, Ctrl-C: an error, all taken away at once
+//   probes attached, active   ####################|                       process ends or execs, Ctrl-C: an error, all taken away at once
 //                             |<-- window ------->|  then: figures stand still, are read; destruction detaches
 //
 // These are the probes and programs of a trace, so their cost is that of an exact one, for the window only.
@@ -26,7 +26,7 @@ struct CallRate {
 };
 
 /// Counts for `window_ns`; without one for 200 ms, up to a second where calls are few. Takes some 100 ms more to load and to detach.
-/// When it returns nothing is attached. Errors: the process has ended meanwhile or cannot be traced, a stop signal came. One thread.
+/// When it returns nothing is attached. Errors: the process has ended or execed meanwhile or cannot be traced, a stop signal came. One thread.
 Result<CallRate> measure_call_rate(std::int32_t pid, const std::string& allocator, const KernelFeatures& features,
                                    std::optional<std::uint64_t> window_ns, const StopSignals& signals);
 
