@@ -187,6 +187,11 @@ TEST(Options, Probes) {
     EXPECT_EQ(options.pids, std::vector<std::int32_t>{7});
     EXPECT_EQ(options.allocator, "libc");
     EXPECT_EQ(accepted({"probes", "--comm", "redis-server"}).comm, "redis-server");
+    EXPECT_FALSE(options.duration_ns);
+    EXPECT_DOUBLE_EQ(accepted({"probes", "--pid", "7", "--max-overhead", "2%"}).max_overhead, 0.02);
+    EXPECT_EQ(accepted({"probes", "--pid", "7", "--duration", "2s"}).duration_ns, 2'000'000'000ULL);
+    refused({"probes", "--pid", "7", "--duration", "0s"});
+    refused({"probes", "--pid", "7", "--max-overhead", "x"});
 }
 
 TEST(Options, DoctorAndReplay) {

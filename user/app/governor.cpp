@@ -212,30 +212,14 @@ std::string percent(double ratio) {
     return words("%.*f %%", ratio >= 0.1 ? 0 : ratio >= 0.01 ? 1 : 2, ratio * 100);
 }
 
-std::string name_of(const GovernorKnobs& knobs) {
-    const auto kib = static_cast<unsigned long long>(knobs.interval_bytes >> 10);
-    switch (knobs.mode) {
-    case TraceMode::exact:
-        return "exact";
-    case TraceMode::sampled:
-        return kib >= 1024 && kib % 1024 == 0 ? words("sampling every %llu MiB", kib / 1024)
-                                              : words("sampling every %llu KiB", kib);
-    case TraceMode::windowed:
-        return words("windows of %.0f ms every %.3g s", knobs.window_s * 1e3, knobs.period_s);
-    case TraceMode::pages:
-        return words("pages only, with a look of %.0f ms every %.0f s", knobs.window_s * 1e3, knobs.period_s);
-    }
-    return {};
-}
-
 std::string reason_for(const GovernorDecision& decision, const GovernorSettings& settings, const GovernorKnobs& from, bool down) {
     const auto budget = percent(settings.budget);
-    const auto to = name_of(decision.state.knobs) + ", expected " + percent(decision.expected);
+    const auto to = knobs_name(decision.state.knobs) + ", expected " + percent(decision.expected);
     if (down) {
-        return name_of(from) + (from.mode == TraceMode::windowed ? " cost " : " costs ") + percent(decision.overhead) +
+        return knobs_name(from) + (from.mode == TraceMode::windowed ? " cost " : " costs ") + percent(decision.overhead) +
                " of the target's CPU time, budget " + budget + ": " + to;
     }
-    return name_of(from) + " leaves room in the budget of " + budget + ": " + to;
+    return knobs_name(from) + " leaves room in the budget of " + budget + ": " + to;
 }
 
 // ---- steps --------------------------------------------------------------------------------------------------------------------
@@ -280,7 +264,7 @@ void look_later(GovernorDecision& decision, const GovernorSettings& settings) {
     state.look_period_s = std::min(2 * state.knobs.period_s, kLastLook);
     if (state.look_period_s != state.knobs.period_s) {
         change(decision, settings, state.slow, look_knobs(state.look_period_s), true);
-        decision.reason = "the load has not fallen: " + name_of(state.knobs);
+        decision.reason = "the load has not fallen: " + knobs_name(state.knobs);
     }
 }
 
@@ -362,6 +346,22 @@ GovernorDecision govern(const GovernorState& before, const GovernorSettings& set
 
 double expected_overhead(const GovernorState& state, const GovernorSettings& settings, const GovernorKnobs& knobs) {
     return overhead_of(state, settings, state.slow, knobs);
+}
+
+std::string knobs_name(const GovernorKnobs& knobs) {
+    const auto kib = static_cast<unsigned long long>(knobs.interval_bytes >> 10);
+    switch (knobs.mode) {
+    case TraceMode::exact:
+        return "exact";
+    case TraceMode::sampled:
+        return kib >= 1024 && kib % 1024 == 0 ? words("sampling every %llu MiB", kib / 1024)
+                                              : words("sampling every %llu KiB", kib);
+    case TraceMode::windowed:
+        return words("windows of %.0f ms every %.3g s", knobs.window_s * 1e3, knobs.period_s);
+    case TraceMode::pages:
+        return words("pages only, with a look of %.0f ms every %.0f s", knobs.window_s * 1e3, knobs.period_s);
+    }
+    return {};
 }
 
 } // namespace memtrace

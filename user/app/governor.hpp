@@ -101,4 +101,7 @@ GovernorDecision govern(const GovernorState& state, const GovernorSettings& sett
 /// Overhead of `knobs` under the load that `state` has seen lately.
 double expected_overhead(const GovernorState& state, const GovernorSettings& settings, const GovernorKnobs& knobs);
 
+/// "exact", "sampling every 256 KiB", "windows of 185 ms every 10 s", ...
+std::string knobs_name(const GovernorKnobs& knobs);
+
 } // namespace memtrace

@@ -3,7 +3,10 @@
 
 #include <cstdio>
 #include <iostream>
+#include <optional>
+#include <utility>
 
+#include "app/call_rate.hpp"
 #include "app/commands.hpp"
 #include "app/message.hpp"
 #include "kernel/features.hpp"
@@ -87,11 +90,21 @@ int print_probes(std::int32_t pid, const std::string& allocator, const HitCosts&
                               "stripped, or --allocator names another one",
                           0});
     }
-    std::printf("  %zu functions; nothing has been attached\n", functions);
+    std::printf("  %zu functions\n", functions);
     if (costs.return_ns > 0) {
         std::printf("  a return costs %.0f ns more; all measured now, in memtrace's own code, with programs that do nothing\n",
                     costs.return_ns);
     }
+    return kExitFine;
+}
+
+int print_call_rate(std::int32_t pid, const Options& options, const KernelFeatures& features, const StopSignals& signals) {
+    std::fflush(stdout); // what is known comes before the wait, and before an error
+    const auto rate = measure_call_rate(pid, options.allocator, features, options.duration_ns, signals);
+    if (!rate) {
+        return fail_with(rate.error());
+    }
+    std::printf("%s  nothing is attached any more\n", describe_call_rate(*rate, options.max_overhead).c_str());
     return kExitFine;
 }
 
@@ -108,12 +121,29 @@ int run_probes(const Options& options) {
     if (!pids) {
         return fail_with(pids.error());
     }
-    // Costs are for those who may measure them; where probes go can be seen without.
-    const auto costs = missing_capabilities().empty() ? detect_features().costs : HitCosts{};
+    // Costs and rates are for those who may attach; where probes go can be seen without.
+    const bool privileged = missing_capabilities().empty();
+    const auto features = privileged ? detect_features() : KernelFeatures{};
+    std::optional<StopSignals> signals;
+    if (privileged) {
+        auto opened = StopSignals::open();
+        if (!opened) {
+            return fail_with(opened.error());
+        }
+        signals = std::move(*opened);
+    }
     int status = kExitFine;
     for (const auto pid : *pids) {
-        const int one = print_probes(pid, options.allocator, costs);
+        int one = print_probes(pid, options.allocator, features.costs);
+        if (one == kExitFine && !privileged) {
+            std::printf("  nothing has been attached: how often they are called takes root to count\n");
+        } else if (one == kExitFine) {
+            one = print_call_rate(pid, options, features, *signals);
+        }
         status = one == kExitFine ? status : one;
+        if (signals && signals->pending()) {
+            break;
+        }
     }
     return status;
 }

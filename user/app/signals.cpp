@@ -1,5 +1,6 @@
 #include "app/signals.hpp"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -31,6 +32,11 @@ Result<StopSignals> StopSignals::open() {
         return fail_errno("cannot wait for signals", errno);
     }
     return StopSignals(std::move(fd));
+}
+
+bool StopSignals::pending() const {
+    pollfd fd{fd_.get(), POLLIN, 0};
+    return ::poll(&fd, 1, 0) > 0;
 }
 
 void StopSignals::disarm() {

@@ -12,6 +12,8 @@ public:
     /// Blocks both signals in this thread and those made after it; ignores SIGPIPE (a closed output is an error, not an end).
     static Result<StopSignals> open();
     [[nodiscard]] int fd() const { return fd_.get(); }
+    /// Whether one has come that nobody has taken.
+    [[nodiscard]] bool pending() const;
     /// Takes the pending signal and gives both their default effect again.
     void disarm();
 

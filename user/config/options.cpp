@@ -136,7 +136,7 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_flag("--verbose", options.verbose, "more detail: every counter, every probe");
 }
 
-void add_subcommands(CLI::App& app, Options& options) {
+void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
     auto* report = app.add_subcommand("report", "show a snapshot");
     report->add_option("SNAPSHOT", options.files, "a JSON snapshot")->required()->expected(1);
     report->add_option("--format", options.format, "text, json, pprof or folded")
@@ -150,9 +150,14 @@ void add_subcommands(CLI::App& app, Options& options) {
     diff->add_option("--top", options.top, "call sites shown of each kind (10)")->check(number_validator());
     diff->callback([&options] { options.command = Command::diff; });
 
-    auto* probes = app.add_subcommand("probes", "what would be attached, and where; attaches nothing");
+    auto* probes =
+        app.add_subcommand("probes", "what would be attached, and where; how often it would be hit. Attaches nothing that stays");
     add_target_options(*probes, options);
     probes->add_option("--allocator", options.allocator, "as for tracing")->type_name("NAME");
+    probes->add_option("--max-overhead", raw.max_overhead, "what to tell the mode for, as for tracing (5%)")
+        ->check(percent_validator());
+    probes->add_option("--duration", raw.duration, "count calls for so long (default: 200ms; up to 1s where there are few)")
+        ->check(duration_validator());
     probes->callback([&options] { options.command = Command::probes; });
 
     app.add_subcommand("doctor", "what this kernel offers, what is missing, what that costs")->callback([&options] {
@@ -183,6 +188,9 @@ std::string complaint(const Options& options) {
     }
     if (options.command == Command::probes && !options.launch.empty()) {
         return "probes looks at running processes: give --pid, --comm or --cgroup";
+    }
+    if (options.command == Command::probes && options.duration_ns && *options.duration_ns < 50'000'000) {
+        return "probes counts calls for at least 50ms";
     }
     if (options.interval_ns < 100'000'000 || options.snapshot_interval_ns < 100'000'000) {
         return "an interval is at least 100ms";
@@ -264,7 +272,7 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
     app.set_version_flag("--version", std::string("memtrace " MEMTRACE_VERSION));
     app.require_subcommand(0, 1);
     add_trace_options(app, options, raw);
-    add_subcommands(app, options);
+    add_subcommands(app, options, raw);
 
     int count = argc;
     for (int i = 1; i < argc; ++i) {
