@@ -42,8 +42,8 @@ ColdWalk::ColdWalk() : data_(kMaxSteps * kStride / sizeof(std::uint64_t)) {
 
 void ColdWalk::run(std::size_t steps) {
     const auto skipped = kMaxSteps - std::min(steps, kMaxSteps);
-    const auto entry = reinterpret_cast<std::uintptr_t>(&memtrace_cold_walk) + skipped * kStepBytes;
-    reinterpret_cast<void (*)(void*)>(entry)(data_.data());
+    auto* const entry = reinterpret_cast<char*>(&memtrace_cold_walk) + skipped * kStepBytes;
+    reinterpret_cast<decltype(&memtrace_cold_walk)>(entry)(data_.data());
 }
 
 } // namespace memtrace
