@@ -115,7 +115,7 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
     }
     process.counters = tracer_.read_counters(process.key);
     process.load_counters = process.counters;
-    sample_usage(pid, process); // what rates begin with
+    sample_usage(pid, process, process.counters); // what rates begin with
     learn_modules(pid, process, *mappings);
     return {};
 }

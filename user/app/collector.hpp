@@ -131,7 +131,8 @@ private:
     Status sample_sites();
     Status sample_ages(std::uint64_t now_ns);
     void sample_process(std::int32_t pid, Followed& process);
-    void sample_usage(std::int32_t pid, Followed& process);
+    /// Also reckons what the hits between the process's counters and `counters`, newer ones, have cost.
+    void sample_usage(std::int32_t pid, Followed& process, const mt_counters& counters);
     /// Who an entry of the kernel half's maps belongs to: looked up for each of them, so by slot.
     struct Owner {
         std::int32_t pid = 0;

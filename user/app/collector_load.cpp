@@ -44,15 +44,14 @@ GovernorInterval Collector::take_load() {
         load.enters += hits(MT_COUNTER_hits_enter);
         load.returns += hits(MT_COUNTER_hits_return);
         load.frees += hits(MT_COUNTER_hits_free);
-        load.added_ns += tracer_.probe_ns(process.load_counters, now);
-        process.load_counters = now;
+        std::uint64_t cpu_ns = 0;
         if (const auto usage = read_process_usage(pid)) {
-            if (process.load_cpu_ns != 0 && usage->cpu_ns > process.load_cpu_ns) {
-                load.cpu_seconds +=
-                    static_cast<double>(usage->cpu_ns - process.load_cpu_ns) / static_cast<double>(kNanosPerSecond);
-            }
+            cpu_ns = process.load_cpu_ns != 0 ? usage->cpu_ns - std::min(process.load_cpu_ns, usage->cpu_ns) : 0;
             process.load_cpu_ns = usage->cpu_ns;
         }
+        load.cpu_seconds += static_cast<double>(cpu_ns) / static_cast<double>(kNanosPerSecond);
+        load.added_ns += tracer_.probe_ns(process.load_counters, now, cpu_ns);
+        process.load_counters = now;
     }
     // Where a return can be declined, those that are seen are the allocations that were kept; else it is not known how many were.
     load.kept = tracer_.probe_costs().return_declinable || knobs_.interval_bytes == 0 ? load.returns : 0;

@@ -133,8 +133,10 @@ void Collector::index_owners() {
 
 // ---- ticks --------------------------------------------------------------------------------------------------------------------
 
-void Collector::sample_usage(std::int32_t pid, Followed& process) {
+void Collector::sample_usage(std::int32_t pid, Followed& process, const mt_counters& counters) {
     if (const auto usage = read_process_usage(pid)) {
+        const auto cpu_ns = usage->cpu_ns - std::min(process.usage.cpu_ns, usage->cpu_ns);
+        process.probe_ns += tracer_.probe_ns(process.counters, counters, cpu_ns);
         process.usage = {process.id, usage->rss_bytes, usage->cpu_ns, process.probe_ns};
         sink_(process.usage);
     }
@@ -149,8 +151,7 @@ void Collector::sample_process(std::int32_t pid, Followed& process) {
     if (pages_) {
         pages_->add_counters(pid, counters);
     }
-    process.probe_ns += tracer_.probe_ns(process.counters, counters);
-    sample_usage(pid, process);
+    sample_usage(pid, process, counters);
     for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
         if (counters.value[i] != process.counters.value[i] || !process.counters_told) {
             sink_(CounterSample{process.id, kCounters[i].name, counters.value[i], kCounters[i].loss});

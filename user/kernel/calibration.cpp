@@ -6,10 +6,12 @@
 #include <iterator>
 
 #include "base/clock.hpp"
+#include "kernel/cold_walk.hpp"
 #include "proc/maps.hpp"
 
 // Probed in this very process. In assembly, because it is their first instructions that count.
 extern "C" {
+void memtrace_probe_none();
 void memtrace_probe_emulated();
 void memtrace_probe_stepped();
 void memtrace_probe_return();
@@ -32,11 +34,12 @@ void memtrace_probe_session();
 #define MEMTRACE_FUNCTION(name, code)                                                                                            \
     ".balign 64\n.globl " #name "\n.hidden " #name "\n.type " #name ", %function\n" #name ":\n" code ".size " #name              \
     ", . - " #name "\n"
-__asm__(".pushsection .text\n" MEMTRACE_FUNCTION(memtrace_probe_emulated, MEMTRACE_EMULATED)
-            MEMTRACE_FUNCTION(memtrace_probe_stepped, MEMTRACE_STEPPED)
-                MEMTRACE_FUNCTION(memtrace_probe_return, MEMTRACE_EMULATED)
-                    MEMTRACE_FUNCTION(memtrace_probe_session, MEMTRACE_EMULATED)
-                        MEMTRACE_FUNCTION(memtrace_probe_long_nop, MEMTRACE_LONG_NOP) ".balign 64\n.popsection\n");
+__asm__(".pushsection .text\n" MEMTRACE_FUNCTION(memtrace_probe_none, MEMTRACE_EMULATED)
+            MEMTRACE_FUNCTION(memtrace_probe_emulated, MEMTRACE_EMULATED)
+                MEMTRACE_FUNCTION(memtrace_probe_stepped, MEMTRACE_STEPPED)
+                    MEMTRACE_FUNCTION(memtrace_probe_return, MEMTRACE_EMULATED)
+                        MEMTRACE_FUNCTION(memtrace_probe_session, MEMTRACE_EMULATED)
+                            MEMTRACE_FUNCTION(memtrace_probe_long_nop, MEMTRACE_LONG_NOP) ".balign 64\n.popsection\n");
 
 namespace memtrace {
 
@@ -47,6 +50,8 @@ using Function = void (*)();
 constexpr int kRounds = 24;
 constexpr int kSteppedRounds = 6; ///< 0.6 ms each
 constexpr int kCallsPerRound = 50;
+constexpr int kApartCalls = 12;
+constexpr std::size_t kApartSteps[] = {128, 512, ColdWalk::kMaxSteps}; ///< 0.4 to 9 us where this was written
 constexpr std::uint8_t kCallOpcode = 0xe8;
 
 /// Time of one call, nanoseconds: the smallest of some rounds, which is what interruptions do not disturb.
@@ -61,6 +66,35 @@ double time_calls(Function function, int rounds = kRounds) {
         best = round == 0 ? each : std::min(best, each);
     }
     return best;
+}
+
+/// The same for a call after `steps` of own work, and both together.
+double time_apart(ColdWalk& walk, std::size_t steps, Function function) {
+    const auto begin = monotonic_ns();
+    for (int i = 0; i < kApartCalls; ++i) {
+        walk.run(steps);
+        function();
+    }
+    return static_cast<double>(monotonic_ns() - begin) / kApartCalls;
+}
+
+/// What the probe on memtrace_probe_emulated costs more than `hot_ns` after own work. Taken from the time of both together: what
+/// the work loses to the hit is in it. A return comes soon after its entry, which has paid for it: none is measured.
+std::vector<GapCost> measure_gaps(double hot_ns) {
+    std::vector<GapCost> gaps;
+    ColdWalk walk;
+    double at_least = 0; // more work between hits makes none cheaper; noise might
+    for (const auto steps : kApartSteps) {
+        double own = time_apart(walk, steps, memtrace_probe_none);
+        double both = time_apart(walk, steps, memtrace_probe_emulated);
+        for (int round = 1; round < kRounds; ++round) {
+            own = std::min(own, time_apart(walk, steps, memtrace_probe_none));
+            both = std::min(both, time_apart(walk, steps, memtrace_probe_emulated));
+        }
+        at_least = std::max(at_least, both - own - hot_ns);
+        gaps.push_back({own, at_least});
+    }
+    return gaps;
 }
 
 Result<UprobeTarget> target_of(std::initializer_list<Function> functions) {
@@ -122,6 +156,7 @@ Result<HitCosts> measure_hit_costs(int program_fd, AttachMethod method, std::vec
     costs.stepped_ns = time_calls(memtrace_probe_stepped, kSteppedRounds) - bare;
     costs.return_ns = time_calls(memtrace_probe_return) - bare - costs.emulated_ns;
     costs.long_nops = classify_long_nops(time_calls(memtrace_probe_long_nop, kSteppedRounds) - bare, costs);
+    costs.gaps = measure_gaps(costs.emulated_ns);
     return costs;
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/fd.hpp"
 #include "base/result.hpp"
-#include "kernel/features.hpp"
+#include "kernel/hit_cost_model.hpp"
 #include "kernel/uprobe_link.hpp"
 
 namespace memtrace {
@@ -14,7 +14,8 @@ namespace memtrace {
 /// The function of our own that the first probe of measure_hit_costs is on.
 void call_probe_target();
 
-/// Attaches `program_fd` to our own functions and calls them, for some 10 ms. `links` takes the probes, which the caller keeps: taking
+/// Attaches `program_fd` to our own functions and calls them, for some 20 ms: in a tight loop, then with own work of several lengths
+/// between calls (HitCosts::gaps). What work and hits take from each other's caches and branch predictors counts for the hit. `links` takes the probes, which the caller keeps: taking
 /// one away makes the kernel wait for some 50 ms.
 Result<HitCosts> measure_hit_costs(int program_fd, AttachMethod method, std::vector<UniqueFd>& links);
 

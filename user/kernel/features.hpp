@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "kernel/placement.hpp"
+#include "kernel/hit_cost_model.hpp"
 
 namespace memtrace {
 
@@ -20,15 +20,6 @@ enum class AttachMethod : std::uint8_t {
     perf_event      ///< one perf event for each function
 };
 const char* attach_method_name(AttachMethod method);
-
-/// What one probe hit costs: user space calls, the kernel traps, an empty program runs.
-struct HitCosts {
-    double emulated_ns = 0; ///< an entry probe on an instruction that the kernel emulates; 0 = not measured
-    double stepped_ns = 0;  ///< on one that it single-steps
-    double return_ns = 0;   ///< what a return probe costs beside the entry probe: setting it up, and its own trap
-    double declined_ns = 0; ///< an entry probe of a session (emulated) that declines the return; 0 = there are no sessions
-    LongNops long_nops = LongNops::stepped;
-};
 
 struct KernelFeatures {
     bool btf = false;
@@ -46,7 +37,7 @@ struct KernelFeatures {
     }
 };
 
-/// Tries each of them, in this process. Takes some 20 milliseconds. Needs the capabilities.
+/// Tries each of them, in this process. Takes some 40 milliseconds. Needs the capabilities.
 KernelFeatures detect_features();
 
 /// The one line for somebody who lacks `missing`.

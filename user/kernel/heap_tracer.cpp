@@ -70,6 +70,11 @@ struct HeapTracer::Impl {
     }
 
     [[nodiscard]] int fd(const bpf_map* map) const { return bpf_map__fd(map); }
+    [[nodiscard]] ProgramCosts program_costs() const {
+        const bool sessions = method == AttachMethod::uprobe_session;
+        return {timer.mean_ns(kTimedEnter), timer.mean_ns(sessions ? kTimedEnter : kTimedReturn), timer.mean_ns(kTimedFree),
+                sessions};
+    }
 
     void make_overflow_site(mt_process_key key) {
         const std::uint64_t site_key = MT_OVERFLOW_SITE_KEY(key);
@@ -358,19 +363,16 @@ void HeapTracer::update_costs(std::uint64_t now_ns) {
 
 ProbeHitCosts HeapTracer::probe_costs() const {
     const auto& costs = impl_->costs;
-    const auto& timer = impl_->timer;
-    const bool sessions = impl_->method == AttachMethod::uprobe_session;
-    return {(sessions ? costs.declined_ns : costs.emulated_ns) + timer.mean_ns(kTimedEnter),
-            costs.return_ns + timer.mean_ns(sessions ? kTimedEnter : kTimedReturn), costs.emulated_ns + timer.mean_ns(kTimedFree),
-            sessions};
+    const auto programs = impl_->program_costs();
+    return {(programs.sessions ? costs.declined_ns : costs.emulated_ns) + programs.enter_ns, costs.return_ns + programs.return_ns,
+            costs.emulated_ns + programs.free_ns, programs.sessions};
 }
 
-double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after) const {
+double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns) const {
     const auto hits = [&](mt_counter counter) { return static_cast<double>(after.value[counter] - before.value[counter]); };
-    const auto each = probe_costs();
-    return hits(MT_COUNTER_hits_enter) * each.enter_ns + hits(MT_COUNTER_hits_return) * each.return_ns +
-           hits(MT_COUNTER_hits_free) * each.free_ns +
-           hits(MT_COUNTER_stepped_hits) * (impl_->costs.stepped_ns - impl_->costs.emulated_ns);
+    const HitCounts counts{hits(MT_COUNTER_hits_enter), hits(MT_COUNTER_hits_return), hits(MT_COUNTER_hits_free),
+                           hits(MT_COUNTER_stepped_hits)};
+    return probe_time_ns(impl_->costs, impl_->program_costs(), counts, static_cast<double>(cpu_ns));
 }
 
 int HeapTracer::events_fd() const {

@@ -87,11 +87,11 @@ public:
 
     /// Looks at how long the programs run; to be called on every tick.
     void update_costs(std::uint64_t now_ns);
-    /// What one hit costs now, trap and program together.
+    /// What one hit costs now, trap and program together, where hits follow each other closely.
     [[nodiscard]] ProbeHitCosts probe_costs() const;
-    /// How long probes kept a process's threads from running, nanoseconds, while its counters went from `before` to `after`:
-    /// traps as calibrated, programs as timed. An estimate: caches that the probes leave cold are not in it.
-    [[nodiscard]] double probe_ns(const mt_counters& before, const mt_counters& after) const;
+    /// How long probes kept a process's threads from running, nanoseconds, while its counters went from `before` to `after` and
+    /// they had `cpu_ns` of CPU time: traps as calibrated, programs as timed. An estimate: kernel/hit_cost_model.hpp.
+    [[nodiscard]] double probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns) const;
 
     /// A descriptor that becomes readable when events are there, and the call that hands them out.
     [[nodiscard]] int events_fd() const;
