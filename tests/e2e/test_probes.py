@@ -153,6 +153,22 @@ def test_target_execs_meanwhile():
         assert target.finish() == 0, target.stderr()
 
 
+def test_exceptions_under_way_when_probes_go():
+    """Calls that exceptions leave, all the time: the return addresses that the kernel replaced are put back until the last one."""
+    with Target.start("exception_crew", ["--rounds", "1000000000"]) as target:
+        pid = target.ready()
+        target.go()
+
+        def cpu_ticks():
+            return sum(map(int, Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[11:13]))
+
+        for _ in range(10):
+            said(run_memtrace("probes", "--pid", pid, "--duration", "100ms"), r"^  calls in \d+ ms: ")
+            before = cpu_ticks()
+            wait_until(lambda ticks=before: cpu_ticks() > ticks, "the program to go on: " + target.stderr())
+        assert breakpoints(pid) == []
+
+
 def test_without_privileges():
     prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     with program(*prefix, "sleep", "1000") as process:
