@@ -13,14 +13,16 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* ---- allocator calls ---------------------------------------------------------------------------------------------------------- */
 
-static __always_inline struct mt_process* active_process(__u64 cookie, struct mt_counters** c) {
+static __always_inline struct mt_process* known_process(__u64 cookie, struct mt_counters** c) {
     __u32 slot = mt_signature_unpack(cookie).slot;
     struct mt_process* process = bpf_map_lookup_elem(&processes, &slot);
-    if (!process || !process->active) {
-        return 0;
-    }
     *c = bpf_map_lookup_elem(&counters, &slot);
     return *c ? process : 0;
+}
+
+static __always_inline struct mt_process* active_process(__u64 cookie, struct mt_counters** c) {
+    struct mt_process* process = known_process(cookie, c);
+    return process && process->active ? process : 0;
 }
 
 /* What the hit cost: the collector knows the rest of it. */
@@ -165,7 +167,7 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
 static __always_inline int leave_call(struct pt_regs* ctx) {
     __u64 cookie = bpf_get_attach_cookie(ctx);
     struct mt_counters* c;
-    struct mt_process* process = active_process(cookie, &c);
+    struct mt_process* process = known_process(cookie, &c);
     struct mt_thread* thread;
     struct mt_call* call;
     __u64 result = mt_return_value(ctx);
@@ -173,7 +175,9 @@ static __always_inline int leave_call(struct pt_regs* ctx) {
     if (!process) {
         return 0;
     }
-    MT_COUNT(c, hits_return);
+    if (process->active) {
+        MT_COUNT(c, hits_return);
+    }
     thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
     if (!thread) {
         return 0;
@@ -187,6 +191,9 @@ static __always_inline int leave_call(struct pt_regs* ctx) {
         return 0;
     }
     call->sp = 0;
+    if (!process->active) { /* deactivated meanwhile: figures stand still */
+        return 0;
+    }
     if (call->out) { /* returns an error number, and the block through a pointer */
         __u64 address = 0;
         if ((__u32)result == 0 && bpf_probe_read_user(&address, sizeof(address), (void*)call->out)) {
@@ -294,12 +301,12 @@ static __always_inline void send_event(__u16 kind, __u32 slot, __u32 tgid, __u32
 /* The unwinder of C++ reads return addresses from the stack; where the kernel put its trampoline it would find no function and end the
  * program. So before it starts, the true addresses must go back. BPF may not write them (kernels in lockdown refuse), so
  * the process is stopped for the moment that the collector needs to do it. An allocator that throws is next to unknown: this costs
- * others a probe hit for each exception. */
+ * others a probe hit for each exception. It does so for inactive processes too: calls may be in flight when tracing ends. */
 SEC("uprobe")
 int unwind_enter(struct pt_regs* ctx) {
     __u64 cookie = bpf_get_attach_cookie(ctx);
     struct mt_counters* c;
-    struct mt_process* process = active_process(cookie, &c);
+    struct mt_process* process = known_process(cookie, &c);
     struct mt_unwind_event* event;
     struct task_struct* task = bpf_get_current_task_btf();
     struct mt_thread* thread;
@@ -355,7 +362,7 @@ int unwind_enter(struct pt_regs* ctx) {
 SEC("uprobe")
 int jump_enter(struct pt_regs* ctx) {
     struct mt_counters* c;
-    struct mt_process* process = active_process(bpf_get_attach_cookie(ctx), &c);
+    struct mt_process* process = known_process(bpf_get_attach_cookie(ctx), &c);
     struct mt_thread* thread;
 
     if (!process) {

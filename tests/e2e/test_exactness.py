@@ -518,6 +518,18 @@ def test_attaching_and_detaching_while_threads_churn(tmp_path, method):
         assert target.process.wait(timeout=30) == -signal.SIGTERM and target.stderr() == ""
 
 
+def test_a_target_that_throws_is_left_running(tmp_path):
+    """Some thread is about to unwind whenever memtrace leaves: it must not stay stopped, nor meet a return address of the kernel's."""
+    with Target.start("exception_crew", ["--rounds", "300000"]) as target:
+        target.ready()
+        target.go()
+        for round_ in range(3):
+            with Memtrace.attach(tmp_path, target.pid, name=f"round{round_}") as memtrace:
+                memtrace.stop()
+        assert target.truth().notes["caught"] == 8 * 300000
+        assert target.finish() == 0, target.stderr()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_second_tracer_comes_and_goes(tmp_path, method):
     """The first has it all; the second what came after it, and neither disturbs the other."""

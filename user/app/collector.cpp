@@ -1,8 +1,10 @@
 #include "app/collector.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <iterator>
+#include <thread>
 
 #include "app/message.hpp"
 #include "app/unwinding.hpp"
@@ -25,6 +27,9 @@ std::string describe_object(const ProbeObject& object) {
     }
     return text;
 }
+
+constexpr auto kLastCalls = std::chrono::milliseconds(20); ///< without an unwinding
+constexpr auto kLastCallsPatience = std::chrono::seconds(2);
 
 /// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.
 bool has_linker(std::int32_t pid) {
@@ -218,6 +223,21 @@ void Collector::deactivate_all() {
             pages_->deactivate(pid);
         }
     }
+    (void)take_kernel_events();
+    for (const auto& [pid, process] : followed_) {
+        (void)tracer_.watch(process.key, false, false); // what only detaches does not fail
+        (void)take_kernel_events();
+    }
+    // No call is probed any more; those in flight return within microseconds of their own time, or throw.
+    const auto begin = std::chrono::steady_clock::now();
+    auto quiet_since = begin;
+    for (auto now = begin; now < quiet_since + kLastCalls && now < begin + kLastCallsPatience;) {
+        unwindings_served_ = false;
+        (void)take_kernel_events();
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        now = std::chrono::steady_clock::now();
+        quiet_since = unwindings_served_ ? now : quiet_since;
+    }
 }
 
 void Collector::mark_detached() {
@@ -296,6 +316,7 @@ std::vector<mt_event> Collector::take_kernel_events() {
             return threads;
         });
         waiting.erase(pid);
+        unwindings_served_ = true;
     }
     return events;
 }

@@ -61,7 +61,8 @@ public:
     void rescan(std::int32_t pid, bool held);
     /// Takes the last figures of a process, then detaches from it.
     void end(std::int32_t pid, EndReason reason);
-    /// Stops all processes' figures at one moment; probes stay until destruction.
+    /// Stops all processes' figures at one moment, then takes away the probes of allocations and frees. What threads that unwind ask
+    /// for meanwhile is served, or they would stay stopped. Takes some 100 ms.
     void deactivate_all();
     /// Tells the model that tracing of the processes still followed ends here.
     void mark_detached();
@@ -159,7 +160,8 @@ private:
     std::string mode_reason_;
     bool watch_allocations_ = true;
     bool watch_frees_ = true;
-    double load_bytes_ = 0; ///< allocated so far, as of take_load
+    double load_bytes_ = 0;          ///< allocated so far, as of take_load
+    bool unwindings_served_ = false; ///< since it was last cleared
     std::uint32_t next_process_ = 1;
     std::uint32_t next_module_ = 1;
     std::uint32_t next_stack_ = 1;
