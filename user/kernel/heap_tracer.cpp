@@ -10,6 +10,7 @@
 
 #include "base/clock.hpp"
 #include "base/fd.hpp"
+#include "base/signal_guard.hpp"
 #include "bpf/memtrace.skel.h"
 #include "bpf/signature.h"
 #include "kernel/libbpf_log.hpp"
@@ -64,6 +65,7 @@ struct HeapTracer::Impl {
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
     ~Impl() {
+        const SignalGuard guard;
         processes.clear();
         ring_buffer__free(ring);
         memtrace_bpf__destroy(skeleton);
@@ -272,7 +274,9 @@ Status HeapTracer::attach(mt_process_key process, std::int32_t pid, const ProbeO
     return {};
 }
 
+/// A signal that ends us while the kernel takes breakpoints out of the target makes it leave them there (until they are hit next).
 Status HeapTracer::watch(mt_process_key process, bool allocations, bool frees) {
+    const SignalGuard guard;
     auto& programs = impl_->processes[MT_PROCESS_SLOT(process)].programs;
     // A block whose allocation is seen must not be freed unseen: frees come first and go last.
     for (const auto& [role, wanted] : {std::pair{ProbeRole::allocation, allocations}, std::pair{ProbeRole::free, frees}}) {
@@ -312,7 +316,10 @@ void HeapTracer::remove_process(mt_process_key process) {
     deactivate(process);
     const auto tgid = impl_->slots[slot].tgid;
     bpf_map_delete_elem(impl_->fd(impl_->skeleton->maps.slots), &tgid);
-    impl_->processes[slot] = AttachedProcess{};
+    {
+        const SignalGuard guard;
+        impl_->processes[slot] = AttachedProcess{};
+    }
     forget_image(process);
 }
 
