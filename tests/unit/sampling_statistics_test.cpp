@@ -10,7 +10,7 @@
 
 #include "analyze/estimate.hpp"
 #include "bpf/sampling.h"
-#include "kernel/sampling_tables.hpp"
+#include "tests/unit/sampling_fixture.hpp"
 
 namespace memtrace {
 namespace {
@@ -78,17 +78,7 @@ Totals truth_of(const std::vector<Allocation>& workload) {
     return totals;
 }
 
-struct Tables {
-    std::array<std::uint32_t, MT_DRAWS> draws{};
-    std::array<std::uint32_t, MT_WEIGHTS> weights{};
-
-    Tables() {
-        fill_draws(draws);
-        fill_weights(weights);
-    }
-};
-
-const Tables kTables;
+const testing::SamplingTables kTables;
 
 /// The interval for the allocation with this number, when so many have been kept up to then.
 using IntervalRule = std::function<std::uint64_t(std::size_t number, std::size_t kept)>;

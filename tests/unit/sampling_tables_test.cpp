@@ -9,20 +9,12 @@
 #include <random>
 #include <vector>
 
+#include "tests/unit/sampling_fixture.hpp"
+
 namespace memtrace {
 namespace {
 
-struct Tables {
-    std::array<std::uint32_t, MT_DRAWS> draws{};
-    std::array<std::uint32_t, MT_WEIGHTS> weights{};
-
-    Tables() {
-        fill_draws(draws);
-        fill_weights(weights);
-    }
-};
-
-const Tables kTables;
+const testing::SamplingTables kTables;
 
 mt_weight weigh(std::uint64_t size, std::uint64_t interval) {
     mt_weight weight{};

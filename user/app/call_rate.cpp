@@ -25,7 +25,6 @@ namespace {
 constexpr std::uint64_t kUsualWindow = 200'000'000;
 constexpr std::uint64_t kLongestWindow = 1'000'000'000;
 constexpr std::uint64_t kLook = 100'000'000; ///< between two looks at whether enough has been seen
-constexpr std::uint64_t kGrace = 20'000'000; ///< for calls that are under way when probes go
 constexpr double kEnoughCalls = 1'000;
 
 /// What a second holds of many programs, so that tables are made in no time; what does not fit is counted all the same.
@@ -94,9 +93,6 @@ struct Window {
     [[nodiscard]] Status wait(std::uint64_t until_ns) const;
     /// Adds to `load` what has been counted when it is over, but for the last part of it.
     [[nodiscard]] Status run(GovernorInterval& load, std::uint64_t begin_ns, std::optional<std::uint64_t> window_ns) const;
-    /// Detaches from allocations, then waits for the calls that were under way: an exception that leaves one of them needs its return
-    /// address put back, so the rest stays attached and active until then.
-    void close() const;
     /// A rate would be neither program's.
     [[nodiscard]] Status check_image() const {
         return observed.replaced() ? fail(name() + " has become another program while its calls were counted") : Status();
@@ -139,22 +135,6 @@ Status Window::run(GovernorInterval& load, std::uint64_t begin_ns, std::optional
             return {};
         }
     }
-}
-
-void Window::close() const {
-    (void)collector.watch(false, true);
-    const auto until_ns = monotonic_ns() + kGrace;
-    for (auto now = monotonic_ns(); now < until_ns && !collector.watched().empty(); now = monotonic_ns()) {
-        collector.handle_kernel_events(); // what came while the kernel detached stands still until it is served
-        std::array<pollfd, 2> fds{{{collector.watched().empty() ? -1 : collector.watched().front().second, POLLIN, 0},
-                                   {tracer.events_fd(), POLLIN, 0}}};
-        (void)::poll(fds.data(), fds.size(), static_cast<int>((until_ns - now) / 1'000'000) + 1);
-        if (fds[0].revents != 0) {
-            return;
-        }
-    }
-    collector.deactivate_all();
-    collector.handle_kernel_events();
 }
 
 // ---- words --------------------------------------------------------------------------------------------------------------------
@@ -228,7 +208,8 @@ Result<CallRate> measure_call_rate(std::int32_t pid, const std::string& allocato
     if (status) {
         status = collector.tick(false); // times the programs, and names the sites
     }
-    window.close();
+    collector.handle_kernel_events(); // an exec, perhaps
+    collector.deactivate_all();
     if (status) {
         status = window.check_image();
     }

@@ -75,7 +75,7 @@ public:
     /// What all processes together have done and what that cost since the last call; times in which probes were attached are the
     /// caller's to say.
     GovernorInterval take_load();
-    [[nodiscard]] ProbeCosts probe_costs() const;
+    [[nodiscard]] ProbeCosts probe_costs() const { return tracer_.probe_costs(); }
 
     /// Reads everything. `with_ages` reads the whole live map too, for the ages of blocks.
     Status tick(bool with_ages);

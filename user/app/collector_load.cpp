@@ -64,9 +64,4 @@ GovernorInterval Collector::take_load() {
     return load;
 }
 
-ProbeCosts Collector::probe_costs() const {
-    const auto costs = tracer_.probe_costs();
-    return {costs.enter_ns, costs.return_ns, costs.free_ns, costs.return_declinable};
-}
-
 } // namespace memtrace

@@ -16,17 +16,10 @@
 #include <cstdint>
 #include <string>
 
+#include "kernel/hit_cost_model.hpp"
 #include "model/events.hpp"
 
 namespace memtrace {
-
-/// Trap and program together, in nanoseconds for each hit.
-struct ProbeCosts {
-    double enter_ns = 0;
-    double return_ns = 0;
-    double free_ns = 0;
-    bool return_declinable = false; ///< the entry program can decline the return (session links)
-};
 
 enum class SampleChoice : std::uint8_t { automatic, exact, fixed };
 

@@ -211,20 +211,6 @@ struct HeapTracer::Impl {
         step.links = std::move(*links);
         return {};
     }
-
-    /// Deletes what `keep` does not accept from a hash map whose reader hands out keys.
-    template <typename Key, typename Value, typename Drop>
-    void erase_if(const bpf_map* map, Drop drop) {
-        std::vector<Key> doomed;
-        (void)read_map<Key, Value>(fd(map), [&](const Key& key, const Value& value) {
-            if (drop(key, value)) {
-                doomed.push_back(key);
-            }
-        });
-        for (const auto& key : doomed) {
-            bpf_map_delete_elem(fd(map), &key);
-        }
-    }
 };
 
 HeapTracer::HeapTracer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -324,10 +310,10 @@ void HeapTracer::remove_process(mt_process_key process) {
 }
 
 void HeapTracer::forget_image(mt_process_key process) {
-    impl_->erase_if<mt_live_key, mt_live_block>(impl_->skeleton->maps.live,
-                                                [&](const auto& key, const auto&) { return key.process == process; });
-    impl_->erase_if<std::uint64_t, mt_site>(impl_->skeleton->maps.sites,
-                                            [&](auto, const auto& site) { return site.process == process; });
+    erase_from_map<mt_live_key, mt_live_block>(impl_->fd(impl_->skeleton->maps.live),
+                                               [&](const auto& key, const auto&) { return key.process == process; });
+    erase_from_map<std::uint64_t, mt_site>(impl_->fd(impl_->skeleton->maps.sites),
+                                           [&](auto, const auto& site) { return site.process == process; });
 }
 
 void HeapTracer::adopt_key(mt_process_key process) {
@@ -343,32 +329,18 @@ Status HeapTracer::read_live(const std::function<void(const mt_live_key&, const 
 }
 
 std::optional<mt_stack> HeapTracer::read_stack(std::uint64_t key) const {
-    mt_stack stack;
-    if (bpf_map_lookup_elem(impl_->fd(impl_->skeleton->maps.stacks), &key, &stack) != 0 || stack.depth > MT_MAX_FRAMES) {
-        return std::nullopt;
-    }
-    return stack;
+    return read_stack_map(impl_->fd(impl_->skeleton->maps.stacks), key);
 }
 
 mt_counters HeapTracer::read_counters(mt_process_key process) const {
-    const std::uint32_t slot = MT_PROCESS_SLOT(process);
-    std::vector<mt_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-    mt_counters sum{};
-    if (bpf_map_lookup_elem(impl_->fd(impl_->skeleton->maps.counters), &slot, per_cpu.data()) == 0) {
-        for (const auto& cpu : per_cpu) {
-            for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
-                sum.value[i] += cpu.value[i];
-            }
-        }
-    }
-    return sum;
+    return read_counter_map(impl_->fd(impl_->skeleton->maps.counters), process);
 }
 
 void HeapTracer::update_costs(std::uint64_t now_ns) {
     impl_->timer.update(now_ns);
 }
 
-ProbeHitCosts HeapTracer::probe_costs() const {
+ProbeCosts HeapTracer::probe_costs() const {
     const auto& costs = impl_->costs;
     const auto programs = impl_->program_costs();
     return {(programs.sessions ? costs.declined_ns : costs.emulated_ns) + programs.enter_ns, costs.return_ns + programs.return_ns,

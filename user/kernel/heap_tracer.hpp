@@ -46,13 +46,6 @@ struct TracerLimits {
     std::uint32_t max_frames = 64;
 };
 
-struct ProbeHitCosts {
-    double enter_ns = 0;
-    double return_ns = 0;
-    double free_ns = 0;
-    bool return_declinable = false; ///< a return that the entry program declines costs nothing
-};
-
 class HeapTracer {
 public:
     /// `costs` as measured (features.hpp): what they say of nops decides where probes go.
@@ -88,7 +81,7 @@ public:
     /// Looks at how long the programs run; to be called on every tick.
     void update_costs(std::uint64_t now_ns);
     /// What one hit costs now, trap and program together, where hits follow each other closely.
-    [[nodiscard]] ProbeHitCosts probe_costs() const;
+    [[nodiscard]] ProbeCosts probe_costs() const;
     /// How long probes kept a process's threads from running, nanoseconds, while its counters went from `before` to `after` and
     /// they had `cpu_ns` of CPU time: traps as calibrated, programs as timed. An estimate: kernel/hit_cost_model.hpp.
     [[nodiscard]] double probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns) const;

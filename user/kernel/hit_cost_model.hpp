@@ -48,6 +48,14 @@ struct ProgramCosts {
     bool sessions = false; ///< an entry declines its return unless it is wanted
 };
 
+/// Trap and program together, in nanoseconds for each hit.
+struct ProbeCosts {
+    double enter_ns = 0;
+    double return_ns = 0;
+    double free_ns = 0;
+    bool return_declinable = false; ///< the entry program can decline the return (session links)
+};
+
 /// What a hit costs more at this gap, nanoseconds: straight lines between what was measured, from nothing at gap 0; beyond the last
 /// gap as there.
 double more_at_gap(const std::vector<GapCost>& gaps, double gap_ns);

@@ -1,12 +1,16 @@
-// Reads a BPF hash map in batches: a system call for thousands of entries instead of two for each.
+// What both tiers read out of their maps. Hash maps in batches: a system call for thousands of entries instead of two for each.
 #pragma once
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 
 #include <cerrno>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "base/result.hpp"
+#include "bpf/types.h"
 
 namespace memtrace {
 
@@ -31,6 +35,44 @@ Status read_map(int map_fd, const Visit& visit) {
             return {};
         }
     }
+}
+
+/// Deletes the entries of a hash map that `doomed` accepts.
+template <typename Key, typename Value, typename Doomed>
+void erase_from_map(int map_fd, const Doomed& doomed) {
+    std::vector<Key> keys;
+    (void)read_map<Key, Value>(map_fd, [&](const Key& key, const Value& value) {
+        if (doomed(key, value)) {
+            keys.push_back(key);
+        }
+    });
+    for (const auto& key : keys) {
+        bpf_map_delete_elem(map_fd, &key);
+    }
+}
+
+/// nullopt: there is none of that key.
+inline std::optional<mt_stack> read_stack_map(int map_fd, std::uint64_t key) {
+    mt_stack stack;
+    if (bpf_map_lookup_elem(map_fd, &key, &stack) != 0 || stack.depth > MT_MAX_FRAMES) {
+        return std::nullopt;
+    }
+    return stack;
+}
+
+/// The sum over all CPUs of a process's counters.
+inline mt_counters read_counter_map(int map_fd, mt_process_key process) {
+    const std::uint32_t slot = MT_PROCESS_SLOT(process);
+    std::vector<mt_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+    mt_counters sum{};
+    if (bpf_map_lookup_elem(map_fd, &slot, per_cpu.data()) == 0) {
+        for (const auto& cpu : per_cpu) {
+            for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
+                sum.value[i] += cpu.value[i];
+            }
+        }
+    }
+    return sum;
 }
 
 } // namespace memtrace

@@ -125,15 +125,8 @@ struct PageTracer::Impl {
     }
 
     void forget_sites(mt_process_key process) {
-        std::vector<std::uint64_t> doomed;
-        (void)read_map<std::uint64_t, mt_page_site>(fd(skeleton->maps.page_sites), [&](auto key, const mt_page_site& site) {
-            if (site.process == process) {
-                doomed.push_back(key);
-            }
-        });
-        for (const auto key : doomed) {
-            bpf_map_delete_elem(fd(skeleton->maps.page_sites), &key);
-        }
+        erase_from_map<std::uint64_t, mt_page_site>(fd(skeleton->maps.page_sites),
+                                                    [&](auto, const auto& site) { return site.process == process; });
     }
 };
 
@@ -242,25 +235,11 @@ Status PageTracer::read_sites(const std::function<void(std::uint64_t, const mt_p
 }
 
 std::optional<mt_stack> PageTracer::read_stack(std::uint64_t key) const {
-    mt_stack stack;
-    if (bpf_map_lookup_elem(Impl::fd(impl_->skeleton->maps.page_stacks), &key, &stack) != 0 || stack.depth > MT_MAX_FRAMES) {
-        return std::nullopt;
-    }
-    return stack;
+    return read_stack_map(Impl::fd(impl_->skeleton->maps.page_stacks), key);
 }
 
 mt_counters PageTracer::read_counters(mt_process_key process) const {
-    const std::uint32_t slot = MT_PROCESS_SLOT(process);
-    std::vector<mt_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-    mt_counters sum{};
-    if (bpf_map_lookup_elem(Impl::fd(impl_->skeleton->maps.page_counters), &slot, per_cpu.data()) == 0) {
-        for (const auto& cpu : per_cpu) {
-            for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
-                sum.value[i] += cpu.value[i];
-            }
-        }
-    }
-    return sum;
+    return read_counter_map(Impl::fd(impl_->skeleton->maps.page_counters), process);
 }
 
 int PageTracer::records_fd() const {
