@@ -261,6 +261,11 @@ Status Collector::tick(bool with_ages) {
 }
 
 void Collector::resolve_symbols() {
+    for (const auto module : symbolizer_.take_debug_files()) {
+        const auto first = known_frames_.lower_bound(Frame{module, 0});
+        const auto last = known_frames_.upper_bound(Frame{module, UINT64_MAX});
+        unnamed_.insert(unnamed_.end(), first, last);
+    }
     for (const auto& frame : unnamed_) {
         sink_(SymbolResolved{frame, symbolizer_.resolve(frame)});
     }
