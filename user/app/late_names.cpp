@@ -70,14 +70,19 @@ Result<LateNames> LateNames::open(const Options& options) {
 /// The debug file of a module, from a server. It is not taken on the server's word that it is the right one.
 UniqueFd LateNames::fetch(const ModuleName& name) {
     const auto build_id = from_hex(name.second);
-    const auto answer = servers_->fetch(build_id);
+    auto answer = servers_->fetch(build_id);
+    UniqueFd fd;
+    if (!answer.path.empty()) {
+        auto looked_at = open_regular(answer.path);
+        const auto image = looked_at ? ElfImage::open(std::move(*looked_at)) : nullptr;
+        auto opened = image && image->build_id() == build_id ? open_regular(answer.path) : Result<UniqueFd>();
+        fd = opened ? std::move(*opened) : UniqueFd();
+        answer.problem = fd ? "" : "what came is none, or of another build";
+    }
     if (!answer.problem.empty()) {
         say("no debug file for " + name.first + " from debuginfod: " + answer.problem);
     }
-    auto fd = answer.path.empty() ? Result<UniqueFd>() : open_regular(answer.path);
-    auto again = fd && *fd ? open_regular(answer.path) : Result<UniqueFd>();
-    const auto image = again && *again ? ElfImage::open(std::move(*again)) : nullptr;
-    return image && image->build_id() == build_id ? std::move(*fd) : UniqueFd();
+    return fd;
 }
 
 ModuleId LateNames::open_module(const ModuleName& name) {

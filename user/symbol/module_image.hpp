@@ -21,6 +21,8 @@ public:
     /// `fd` is an open regular file, `path` its name in the process, `roots` where its debug files may lie. Parses nothing.
     ModuleImage(UniqueFd fd, std::string path, DebugRoots roots);
 
+    [[nodiscard]] const std::string& path() const { return path_; }
+
     /// Raw bytes of the build-id under which a debug file could be had elsewhere: empty where there is one, where nothing has been
     /// looked up yet, and where the file has no build-id.
     [[nodiscard]] std::string missing_debug_file() const;

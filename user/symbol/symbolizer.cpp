@@ -128,21 +128,28 @@ void Symbolizer::ask(Debuginfod& servers) {
     impl_->servers = &servers;
 }
 
-std::vector<ModuleId> Symbolizer::take_debug_files() {
-    std::vector<ModuleId> renamed;
-    for (const auto& answer : impl_->servers != nullptr ? impl_->servers->take() : std::vector<Debuginfod::Answer>()) {
+Symbolizer::Arrivals Symbolizer::take_debug_files() {
+    Arrivals arrivals;
+    for (auto& answer : impl_->servers != nullptr ? impl_->servers->take() : std::vector<Debuginfod::Answer>()) {
         const auto [begin, end] = impl_->waiting.equal_range(answer.build_id);
-        for (auto entry = begin; entry != end && !answer.path.empty(); ++entry) {
+        for (auto entry = begin; entry != end; ++entry) {
             const auto& image = impl_->modules.at(entry->second);
-            auto fd = open_regular(answer.path);
+            auto fd = answer.path.empty() ? Result<UniqueFd>() : open_regular(answer.path);
             // Of modules that share an image, the first one's file is for all of them.
-            if (image->missing_debug_file().empty() || (fd && image->adopt_debug_file(std::move(*fd), answer.path))) {
-                renamed.push_back(entry->second);
+            if (!answer.path.empty() &&
+                (image->missing_debug_file().empty() || (fd && image->adopt_debug_file(std::move(*fd), answer.path)))) {
+                arrivals.renamed.push_back(entry->second);
+            } else if (!answer.path.empty()) {
+                answer.problem = "what came is none, or of another build";
+            }
+            if (!answer.problem.empty()) {
+                arrivals.problems.push_back("no debug file for " + image->path() + " from debuginfod: " + answer.problem);
+                break;
             }
         }
         impl_->waiting.erase(begin, end);
     }
-    return renamed;
+    return arrivals;
 }
 
 bool Symbolizer::follows_call(const Frame& frame) {

@@ -38,8 +38,13 @@ public:
 
     /// From now on, a debug file that a module lacks is asked for when an address in it is first resolved. `servers` must outlive this.
     void ask(Debuginfod& servers);
-    /// Takes the debug files that have come since. Returns the modules whose addresses may have other names now. Returns at once.
-    std::vector<ModuleId> take_debug_files();
+    struct Arrivals {
+        std::vector<ModuleId> renamed; ///< modules whose addresses may have other names now
+        std::vector<std::string>
+            problems; ///< a sentence for each file that a server had, or may have had, and that could not be used
+    };
+    /// Takes the debug files that have come since. Returns at once.
+    Arrivals take_debug_files();
 
     /// True where the bytes before the return address are a call instruction, or where that cannot be told (no file, another
     /// architecture). False proves that `frame` is no return address.
