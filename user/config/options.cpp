@@ -224,6 +224,9 @@ std::string take_servers(const std::string& asked, Options& options) {
 
 /// The rules that span options. Empty: all is well.
 std::string complaint(const Options& options) {
+    if (options.debuginfod_timeout_ns < 1'000'000'000) {
+        return "--debuginfod-timeout is at least 1s";
+    }
     const int targets = !options.pids.empty() + !options.comm.empty() + !options.cgroup.empty() + !options.launch.empty();
     if (options.command != Command::trace && options.command != Command::probes) {
         return targets == 0 ? "" : "only tracing and probes look at processes: leave out --pid, --comm, --cgroup and -- COMMAND";
@@ -239,9 +242,6 @@ std::string complaint(const Options& options) {
     }
     if (options.command == Command::probes && options.duration_ns && *options.duration_ns < 50'000'000) {
         return "probes counts calls for at least 50ms";
-    }
-    if (options.debuginfod_timeout_ns < 1'000'000'000) {
-        return "--debuginfod-timeout is at least 1s";
     }
     if (options.interval_ns < 100'000'000 || options.snapshot_interval_ns < 100'000'000) {
         return "an interval is at least 100ms";
