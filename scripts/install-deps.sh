@@ -12,7 +12,7 @@ set -euo pipefail
 build_packages=(
     g++ make pkg-config
     clang-19 clang-format-19 clang-tidy-19 llvm-19 libclang-rt-19-dev
-    libbpf-dev bpftool libdw-dev libelf-dev zlib1g-dev libzydis-dev
+    libbpf-dev bpftool libdw-dev libelf-dev zlib1g-dev liblzma-dev libiberty-dev libdebuginfod-dev libzydis-dev
     libexpected-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libprotozero-dev systemtap-sdt-dev
 )
 test_packages=(
@@ -20,6 +20,8 @@ test_packages=(
     'postgresql-15|postgresql-17' # each brings its own pgbench
     redis-server sqlite3
     libjemalloc2 'libtcmalloc-minimal4|libtcmalloc-minimal4t64' 'libmimalloc2.0|libmimalloc3'
+    rustc # a program with Rust's names to trace
+    debuginfod # a server of debug files to ask (--debuginfod)
     golang-go # go tool pprof: an independent reader of the profiles
     qemu-system-x86 busybox-static cpio # Debian's own kernels, emulated: scripts/vm-run.sh
     heaptrack # beside valgrind and bpftrace: what others cost (make bench)

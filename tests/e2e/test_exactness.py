@@ -93,6 +93,7 @@ CASES = [
     case("fork_child"),
     case("free_null", "--count", "50000"),
     case("hostile", "--seconds", "1", loads=True, unloaded={"load_and_unload": "leak_in_plugin"}),
+    case("inlined"),
     case("leak_rate", "--rate", "200000", "--size", "500", "--duration", "1"),
     case("live_million", "--blocks", "20000"),
     case("longjmp_out", counters={"inflight_stale": "jumps"}),

@@ -194,6 +194,39 @@ def test_backend_under_load_is_followed_and_left_as_it_was(cluster, workload, ca
         print(f"\n    pgbench {' '.join(workload)}: {base:,.0f} transactions/s, traced {slowed:,.0f} ({slowed / base:.2f})")
 
 
+def dynamic_functions(program):
+    """(start, end, name) of each function that the program's .dynsym names."""
+    listing = subprocess.run(["nm", "-D", "-S", "--defined-only", program], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listing.splitlines()]
+    return [(int(row[0], 16), int(row[0], 16) + int(row[1], 16), row[3]) for row in rows if len(row) == 4 and row[2] in "TtWw"]
+
+
+def test_names_of_a_program_that_has_dynamic_symbols_only(cluster):
+    """Debian's binary is stripped. What .dynsym names has that name, wherever in the stack; nothing else has one, but says where it is."""
+    program = cluster.binaries / "postgres"
+    sections = subprocess.run(["readelf", "-SW", program], capture_output=True, text=True, check=True).stdout
+    assert ".dynsym" in sections and ".symtab" not in sections and ".debug_info" not in sections
+    build_id = re.search(r"Build ID: (\w+)", subprocess.run(["readelf", "-n", program], capture_output=True, text=True, check=True).stdout)[1]
+    assert not Path(f"/usr/lib/debug/.build-id/{build_id[:2]}/{build_id[2:]}.debug").exists(), "its debug package is installed"
+    with Load(cluster, "-S", seconds=5) as load:
+        backend = only_backend(cluster, load)
+        with Tracer("--pid", backend, "--output", "json") as tracer:
+            tracer.wait_following()
+            load.wait_seconds(3)
+            run = tracer.end(signal.SIGINT)
+        load.finish()
+    report, = run.reports()
+    functions = dynamic_functions(program)
+    frames = [frame for site in report["sites"] for frame in site["stack"] if inside_server(frame)]
+    named = 0
+    for frame in frames:
+        names = {name for start, end, name in functions if start < frame["offset"] <= end}
+        assert frame["function"] in (names or {""}), frame
+        assert frame["build_id"] == build_id and frame["offset"] > 0
+        named += bool(names)
+    assert named >= len(frames) / 2 and named > 5
+
+
 def test_memtrace_killed_under_load_leaves_the_backend_as_it_was(cluster):
     with Load(cluster, "-S") as load:
         backend = only_backend(cluster, load)

@@ -58,6 +58,7 @@ CASES = [
     case("exec_self", options=["--trace-children=yes"]),
     case("family", "--no-pvalloc"),
     case("fork_child"),
+    case("inlined"),
     case("free_null", "--count", "50000"),
     case("hostile", "--seconds", "1", unloaded="leak_in_plugin", caller="load_and_unload"),
     case("leak_rate", "--rate", "200000", "--size", "500", "--duration", "1"),

@@ -6,6 +6,7 @@ FUZZ_SECONDS ?= 30
 
 FUZZ_SRCS_placement     := user/kernel/placement.cpp
 FUZZ_SRCS_recording     := user/store/recording.cpp user/store/event_codec.cpp
+FUZZ_SRCS_symbol        := $(wildcard user/symbol/*.cpp) user/base/clock.cpp
 # The renderers and the parser; not what makes a Report out of the model.
 FUZZ_SRCS_snapshot_json := $(filter-out user/report/build.cpp,$(wildcard user/report/*.cpp)) user/base/clock.cpp
 

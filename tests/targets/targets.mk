@@ -22,6 +22,15 @@ $(OUT)/targets/lib%.so: tests/targets/plugin/%.c tests/targets/targets.mk
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(TARGET_FLAGS) -fno-builtin -fPIC -shared -o $@ $<
 
+# Rust, in both of its ways to mangle names. Debian's compiler: another one that comes before it may not know these flags.
+RUSTC ?= /usr/bin/rustc
+TARGETS += $(OUT)/targets/leak_rust $(OUT)/targets/leak_rust_v0
+RUST_FLAGS_leak_rust_v0 := -C symbol-mangling-version=v0
+$(OUT)/targets/leak_rust $(OUT)/targets/leak_rust_v0: $(OUT)/targets/%: tests/targets/leak.rs tests/targets/targets.mk
+	$(call say,RUSTC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(RUSTC) --edition 2021 -C opt-level=1 -g -C force-frame-pointers=yes $(RUST_FLAGS_$*) -o $@ $<
+
 # What is included beside truth.h.
 $(patsubst %,$(OUT)/targets/%,churn8 cross_thread_free exception_crew hostile spin use_malloc): tests/targets/crew.h
 $(patsubst %,$(OUT)/targets/%,dlopen_late exec_self fork_child hostile): tests/targets/self.h

@@ -50,8 +50,8 @@ TEST(EventCodec, PayloadsAreThoseOfTheSpecification) {
     EXPECT_EQ(payload_of(ModuleMapped{{1}, {2}, "path", "build"}), packed(u32{1}, u32{2}, "path", "build"));
     EXPECT_EQ(payload_of(StackDefined{{1}, {2}, true, {{{3}, 4}, {{5}, 6}}}),
               packed(u32{1}, u32{2}, u8{1}, u32{2}, u32{3}, u64{4}, u32{5}, u64{6}));
-    EXPECT_EQ(payload_of(SymbolResolved{{{1}, 2}, {{"f", "file", 3, true}, {"g", "", 4, false}}}),
-              packed(u32{1}, u64{2}, u32{2}, "f", "file", u32{3}, u8{1}, "g", "", u32{4}, u8{0}));
+    EXPECT_EQ(payload_of(SymbolResolved{{{1}, 2}, {{"f", "file", 3, true, 9}, {"g", "", 4, false}}}),
+              packed(u32{1}, u64{2}, u32{2}, "f", "file", u32{3}, u8{1}, "g", "", u32{4}, u8{0}, u32{2}, u32{9}, u32{0}));
     EXPECT_EQ(payload_of(SiteDefined{{1}, {2}, {3}, "libc", "malloc"}), packed(u32{1}, u32{2}, u32{3}, "libc", "malloc"));
     EXPECT_EQ(payload_of(SiteSample{{1}, 2, 3, 4, 5, 6, 7, 8, 0.5, 1.5, 9, 10}),
               packed(u32{1}, u64{2}, u64{3}, u64{4}, u64{5}, u64{6}, u64{7}, u64{8}, 0.5, 1.5, u64{9}, u64{10}));
@@ -93,7 +93,10 @@ TEST(EventCodec, NaNKeepsItsBits) {
 }
 
 // Whether the payload of an event may end there, because fields were added behind it later.
-bool may_end_at(const Event& event, std::size_t size) {
+bool may_end_at(const Event& event, std::size_t size, std::size_t whole) {
+    if (const auto* symbol = std::get_if<SymbolResolved>(&event)) {
+        return size == whole - 4 - 4 * symbol->lines.size();
+    }
     if (std::holds_alternative<ProcessSample>(event)) {
         return size == 4 + 8 + 8;
     }
@@ -107,7 +110,7 @@ TEST(EventCodec, MissingFieldsAreDamage) {
         const auto kind = parse_record_header(record_of(event)).kind;
         EXPECT_TRUE(decode_event(kind, payload));
         for (std::size_t size = 0; size < payload.size(); ++size) {
-            if (may_end_at(event, size)) {
+            if (may_end_at(event, size, payload.size())) {
                 continue;
             }
             EXPECT_FALSE(decode_event(kind, payload.substr(0, size))) << "kind " << kind << " cut at " << size;
@@ -121,6 +124,19 @@ TEST(EventCodec, FieldsAddedLaterAreZeroInOlderRecordings) {
     const auto& sample = std::get<ProcessSample>(**event);
     EXPECT_EQ(sample.cpu_ns, 3U);
     EXPECT_EQ(sample.probe_ns, 0.0);
+    const auto named = decode_event(6, packed(u32{1}, u64{2}, u32{1}, "f", "file", u32{3}, u8{0}));
+    ASSERT_TRUE(named && *named);
+    EXPECT_EQ(std::get<SymbolResolved>(**named).lines, (std::vector<SymbolLine>{{"f", "file", 3, false, 0}}));
+}
+
+TEST(EventCodec, ColumnsAreAsManyAsLinesOrNone) {
+    const auto lines = packed(u32{1}, u64{2}, u32{2}, "f", "file", u32{3}, u8{1}, "g", "", u32{4}, u8{0});
+    for (const auto& [columns, fine] : {std::pair{packed(u32{0}), true},
+                                        {packed(u32{2}, u32{5}, u32{6}), true},
+                                        {packed(u32{1}, u32{5}), false},
+                                        {packed(u32{3}, u32{5}, u32{6}, u32{7}), false}}) {
+        EXPECT_EQ(decode_event(6, lines + columns).has_value(), fine) << columns.size();
+    }
 }
 
 std::string decode_error(std::uint16_t kind, const ByteWriter& payload) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -206,6 +207,34 @@ TEST(Options, DoctorAndReplay) {
 
 // ---- help ---------------------------------------------------------------------------------------------------------------------
 
+TEST(Options, DebuginfodServersComeFromTheOptionOrTheEnvironment) {
+    ::setenv("DEBUGINFOD_URLS", "http://a.example https://b.example/x", 1);
+    EXPECT_EQ(accepted({"--pid", "1"}).debuginfod, ""); // the environment alone asks nobody
+    EXPECT_EQ(accepted({"--pid", "1", "--debuginfod"}).debuginfod, "http://a.example https://b.example/x");
+    EXPECT_EQ(accepted({"--debuginfod", "--pid", "1"}).pids, std::vector<std::int32_t>{1});
+    EXPECT_EQ(accepted({"--pid", "1", "--debuginfod=https://c.example"}).debuginfod, "https://c.example");
+    const auto report = accepted({"report", "--debuginfod", "a.json"}); // what follows it is not its value
+    EXPECT_EQ(report.files, std::vector<std::string>{"a.json"});
+    EXPECT_EQ(report.debuginfod, "http://a.example https://b.example/x");
+    EXPECT_EQ(accepted({"replay", "a.rec", "--debuginfod=http://d.example"}).debuginfod, "http://d.example");
+    EXPECT_NE(refused({"--pid", "1", "--debuginfod=ftp://c.example"}).find("ftp://c.example"), std::string::npos);
+    ::setenv("DEBUGINFOD_URLS", " ", 1);
+    EXPECT_NE(refused({"--pid", "1", "--debuginfod"}).find("DEBUGINFOD_URLS"), std::string::npos);
+    ::unsetenv("DEBUGINFOD_URLS");
+    refused({"--pid", "1", "--debuginfod"});
+    EXPECT_EQ(accepted({"--pid", "1", "--debuginfod-timeout", "90s"}).debuginfod_timeout_ns, 90'000'000'000);
+    EXPECT_EQ(accepted({"report", "a", "--debuginfod-timeout", "1m"}).debuginfod_timeout_ns, 60'000'000'000);
+    refused({"--pid", "1", "--debuginfod-timeout", "900ms"});
+    refused({"report", "a", "--debuginfod-timeout", "0s"});
+}
+
+TEST(Options, SymbolsAreForWhatWasTracedBefore) {
+    EXPECT_EQ(accepted({"report", "a.json", "--symbols", "/srv/symbols"}).symbols, "/srv/symbols");
+    EXPECT_EQ(accepted({"replay", "a.rec", "--symbols", "/srv/symbols"}).symbols, "/srv/symbols");
+    refused({"--pid", "1", "--symbols", "/srv/symbols"});
+    refused({"diff", "a", "b", "--symbols", "/srv/symbols"});
+}
+
 TEST(Options, HelpNamesEveryOptionAndSubcommand) {
     for (const char* flag : {"--help", "-h"}) {
         const auto help = parse({flag});
@@ -233,6 +262,8 @@ TEST(Options, HelpNamesEveryOptionAndSubcommand) {
                                  "--snapshot-keep",
                                  "--record",
                                  "--fail-on",
+                                 "--debuginfod",
+                                 "--debuginfod-timeout",
                                  "--quiet",
                                  "--verbose",
                                  "--version",
@@ -250,6 +281,7 @@ TEST(Options, HelpNamesEveryOptionAndSubcommand) {
     EXPECT_EQ(help.exit_status, kExitFine);
     EXPECT_NE(help.text.find("SNAPSHOT"), std::string::npos);
     EXPECT_NE(help.text.find("--format"), std::string::npos);
+    EXPECT_NE(help.text.find("--symbols DIR"), std::string::npos);
     EXPECT_NE(help.text.find("Usage: memtrace report "), std::string::npos) << help.text;
 }
 

@@ -85,11 +85,11 @@ TEST(RecordingStream, FieldsComeBackAsTheyWere) {
     const auto& symbol = std::get<SymbolResolved>(got[12]);
     EXPECT_EQ(symbol.frame, (Frame{{1}, 0x1234}));
     EXPECT_EQ(symbol.lines[1], (SymbolLine{"main", "", ~0U, false}));
-    const auto& site = std::get<SiteSample>(got[16]);
+    const auto& site = std::get<SiteSample>(got[17]);
     EXPECT_EQ(site.allocs, 1U);
     EXPECT_EQ(site.freed_bytes, 4U);
     EXPECT_EQ(site.oldest_ns, 7U);
-    const auto& counter = std::get<CounterSample>(got[21]);
+    const auto& counter = std::get<CounterSample>(got[22]);
     EXPECT_EQ(counter.name, "live_full");
     EXPECT_EQ(counter.value, 17U);
     EXPECT_TRUE(counter.loss);

@@ -43,25 +43,25 @@ live      7.0 KiB -> 4.5 KiB (-2.5 KiB), 8 -> 6 blocks (-2)
 grew: 1 site, +2.0 KiB
   +2.0 KiB  1.0 KiB -> 3.0 KiB (+2.0 KiB), 1 -> 3 blocks (+2)
     malloc, site grew
-      #0 open_grew (cursor.cpp:42) [lightning+0x1234]
+      #0 open_grew (cursor.cpp:42:11) [lightning+0x1234]
       #1 main (main.cpp:7) [lightning+0x1000]
 
 new: 1 site, +512 B
   +512 B  0 B -> 512 B (+512 B), 0 -> 1 block (+1)
     malloc, site new
-      #0 open_new (cursor.cpp:42) [lightning+0x1234]
+      #0 open_new (cursor.cpp:42:11) [lightning+0x1234]
       #1 main (main.cpp:7) [lightning+0x1000]
 
 gone: 1 site, -2.0 KiB
   -2.0 KiB  2.0 KiB -> 0 B (-2.0 KiB), 2 -> 0 blocks (-2)
     malloc, site gone
-      #0 open_gone (cursor.cpp:42) [lightning+0x1234]
+      #0 open_gone (cursor.cpp:42:11) [lightning+0x1234]
       #1 main (main.cpp:7) [lightning+0x1000]
 
 shrank: 1 site, -3.0 KiB
   -3.0 KiB  4.0 KiB -> 1.0 KiB (-3.0 KiB), 4 -> 1 block (-3)
     malloc, site shrank
-      #0 open_shrank (cursor.cpp:42) [lightning+0x1234]
+      #0 open_shrank (cursor.cpp:42:11) [lightning+0x1234]
       #1 main (main.cpp:7) [lightning+0x1000]
 
 1 site unchanged

@@ -93,6 +93,7 @@ TEST(RenderJson, SitesAndFramesCarryTheirValues) {
     EXPECT_EQ(site["stack"][0], (Json{{"function", "open_00000000000000bb"},
                                       {"file", "/src/cursor.cpp"},
                                       {"line", 42},
+                                      {"column", 11},
                                       {"module", "/usr/lib/db/bin/lightning"},
                                       {"offset", 0x1234},
                                       {"inlined", true},

@@ -72,7 +72,8 @@ struct Profile {
         std::vector<std::string> result;
         for (auto line : locations.at(location - 1).nested) {
             auto function = functions.at(line[1] - 1).scalars;
-            result.push_back(strings.at(function[2]) + ":" + std::to_string(line[2]));
+            result.push_back(strings.at(function[2]) + ":" + std::to_string(line[2]) +
+                             (line.contains(3) ? ":" + std::to_string(line[3]) : ""));
         }
         return result;
     }
@@ -177,7 +178,7 @@ TEST(RenderPprof, SamplesCarryTheFourValuesAndTheStack) {
     const Sample& big = profile.samples[0];
     EXPECT_EQ(big.values, (std::vector<std::int64_t>{110, (4 << 20) + 1000, 100, 4 << 20}));
     ASSERT_EQ(big.locations.size(), 2U);
-    EXPECT_EQ(profile.lines(big.locations[0]), (std::vector<std::string>{"open_00000000000000bb:42"}));
+    EXPECT_EQ(profile.lines(big.locations[0]), (std::vector<std::string>{"open_00000000000000bb:42:11"}));
     EXPECT_EQ(profile.lines(big.locations[1]), (std::vector<std::string>{"main:7"}));
     EXPECT_EQ(big.locations[1], profile.samples[1].locations[1]); // main is one location in both
     EXPECT_EQ(profile.samples[1].labels.at("site"), "00000000000000aa");
@@ -280,7 +281,7 @@ TEST(RenderPprof, HostileValuesStayInRange) {
     report.duration_s = 1e300;
     const Profile profile = profile_of(report);
     EXPECT_EQ(profile.samples[0].values[3], INT64_MAX);
-    EXPECT_EQ(profile.lines(profile.samples[0].locations[0])[0], "bad??:42");
+    EXPECT_EQ(profile.lines(profile.samples[0].locations[0])[0], "bad??:42:11");
     EXPECT_EQ(profile.scalars.at(10), 0U);
 }
 

@@ -8,8 +8,9 @@
 
 namespace memtrace::test {
 
-inline ReportFrame frame(std::string function, std::string file, std::uint32_t line, std::uint64_t offset) {
-    return {std::move(function), std::move(file), line, "/usr/lib/db/bin/lightning", offset, false, "a1b2c3"};
+inline ReportFrame frame(std::string function, std::string file, std::uint32_t line, std::uint64_t offset,
+                         std::uint32_t column = 0) {
+    return {std::move(function), std::move(file), line, "/usr/lib/db/bin/lightning", offset, false, "a1b2c3", column};
 }
 
 inline ReportSite site(std::string id, std::uint64_t live_bytes, std::uint64_t live_objects) {
@@ -26,7 +27,7 @@ inline ReportSite site(std::string id, std::uint64_t live_bytes, std::uint64_t l
     result.confidence = 0.5;
     result.allocator = "libc";
     result.function = "malloc";
-    result.stack = {frame("open_" + result.id, "/src/cursor.cpp", 42, 0x1234), frame("main", "/src/main.cpp", 7, 0x1000)};
+    result.stack = {frame("open_" + result.id, "/src/cursor.cpp", 42, 0x1234, 11), frame("main", "/src/main.cpp", 7, 0x1000)};
     return result;
 }
 

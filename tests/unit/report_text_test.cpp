@@ -31,7 +31,7 @@ What grew
 #1  3.0 MiB live in 3,000 blocks, +1.0 MiB in the last 5s, +200.0 KiB/s, oldest 42s
     definite leak, confidence 95 %: grew in each of the last 12 intervals
     malloc (libc), 3,010 allocations, 10 frees, site 00000000000000aa
-      #0 open_00000000000000aa (cursor.cpp:42) [lightning+0x1234]
+      #0 open_00000000000000aa (cursor.cpp:42:11) [lightning+0x1234]
       #1 main (main.cpp:7) [lightning+0x1000]
 
 Live, largest of the rest
@@ -39,7 +39,7 @@ Live, largest of the rest
 #2  4.0 MiB live in 100 blocks, oldest 42s
     stable
     malloc (libc), 110 allocations, 10 frees, site 00000000000000bb
-      #0 open_00000000000000bb (cursor.cpp:42) [lightning+0x1234]
+      #0 open_00000000000000bb (cursor.cpp:42:11) [lightning+0x1234]
       #1 main (main.cpp:7) [lightning+0x1000]
 
 )");

@@ -35,6 +35,7 @@ inline std::vector<Event> sample_events() {
         StackDefined{{2}, {1}, false, {}},
         SymbolResolved{{{1}, 0x1234},
                        {{"std::vector<int>::push_back(int&&)", "vector.h", 12, true}, {"main", "", kMax32, false}}},
+        SymbolResolved{{{2}, 5}, {{"f", "a.c", 12, true, 34}, {"g", "a.c", 7, false, kMax32}}},
         SymbolResolved{{{0}, kMax64}, {{"", "", 0, false}}},
         SiteDefined{{1}, {1}, {1}, "libc", "malloc"},
         SiteDefined{{kMax32}, {0}, {0}, "", ""},

@@ -1,9 +1,12 @@
 // Separate debug files: where they are looked for, and which are turned down.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include <filesystem>
 
+#include "base/hex.hpp"
+#include "symbol/module_image.hpp"
 #include "symbol_fixture.hpp"
 
 namespace memtrace {
@@ -137,6 +140,25 @@ TEST_F(DebugFileTest, GarbageInPlaceOfTheDebugFile) {
     split();
     write_file(directory_.path("split.debug"), "no ELF at all");
     EXPECT_EQ(found_line(), 0u);
+}
+
+TEST_F(DebugFileTest, DebugFileThatComesLater) {
+    split("-g", false);
+    const auto open = [](const std::string& path) { return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)); };
+    ModuleImage image(open(program_->path), program_->path, {});
+    EXPECT_EQ(image.missing_debug_file(), ""); // nothing has been looked up: nobody knows yet
+    EXPECT_EQ(image.resolve(addresses_.at("static"))[0].function, "");
+    EXPECT_EQ(to_hex(image.missing_debug_file()), build_id_);
+    Program other(directory_, "other", "-g -DOTHER=1 -O1");
+    EXPECT_FALSE(image.adopt_debug_file(open(other.path), other.path));
+    EXPECT_FALSE(image.adopt_debug_file(UniqueFd(), ""));
+    EXPECT_EQ(image.resolve(addresses_.at("static"))[0].function, "");
+    const auto debug = directory_.path("split.debug");
+    EXPECT_TRUE(image.adopt_debug_file(open(debug), debug));
+    EXPECT_EQ(image.missing_debug_file(), "");
+    EXPECT_EQ(image.resolve(addresses_.at("static"))[0].line, true_line());
+    EXPECT_EQ(image.resolve(addresses_.at("inlined")).size(), 3u);
+    EXPECT_FALSE(image.adopt_debug_file(open(debug), debug)); // nothing is missing any more
 }
 
 TEST_F(DebugFileTest, CommonPartsThatDwzMovedToAThirdFile) {

@@ -33,7 +33,8 @@ TEST(Demangle, ClonesKeepARemark) {
 }
 
 TEST(Demangle, OtherNamesStayAsTheyAre) {
-    for (const char* name : {"", "main", "_Z", "_Zgarbage", "_start", "_RNvC6_123foo3bar", "__libc_start_main", "i", "f"}) {
+    for (const char* name :
+         {"", "main", "_Z", "_Zgarbage", "_start", "_R", "_Rx", "_RNvC", "_RNvC6_123foo3barX", "__libc_start_main", "i", "f"}) {
         EXPECT_EQ(demangle(name), name);
     }
 }
@@ -42,8 +43,72 @@ TEST(Demangle, LegacyRustLosesTheHashAndTheEscapes) {
     EXPECT_EQ(demangle("_ZN4core3fmt5write17h0123456789abcdefE"), "core::fmt::write");
     EXPECT_EQ(demangle("_ZN60_$LT$alloc..vec..Vec$LT$T$GT$$u20$as$u20$core..ops..Drop$GT$4drop17h0123456789abcdefE"),
               "<alloc::vec::Vec<T> as core::ops::Drop>::drop");
+    EXPECT_EQ(demangle("_ZN71_$LT$Test$u20$$u2b$$u20$$u27$static$u20$as$u20$foo..Bar$LT$Test$GT$$GT$3bar17h930b740aa94f1d3aE"),
+              "<Test + 'static as foo::Bar<Test>>::bar");
+    EXPECT_EQ(demangle("_ZN3foo17h05af221e174051e9E.llvm.9D1C9369"), "foo");
     EXPECT_EQ(demangle("_ZN4core3fmt5write17h0123456789abcdeXE"), "core::fmt::write::h0123456789abcdeX");
     EXPECT_EQ(demangle("_ZN4core3fmt5write4hashE"), "core::fmt::write::hash");
+}
+
+// From RFC 2603, which specifies the scheme, and from the tests of rustc-demangle.
+TEST(Demangle, RustV0) {
+    EXPECT_EQ(demangle("_RNvC6_123foo3bar"), "123foo::bar");
+    EXPECT_EQ(demangle("_RNCNCNgCs6DXkGYLi8lr_2cc5spawn00B5_"), "cc::spawn::{closure#0}::{closure#0}");
+    EXPECT_EQ(demangle("_RINbNbCskIICzLVDPPb_5alloc5alloc8box_freeDINbNiB4_5boxed5FnBoxuEp6OutputuEL_ECs1iopQbuBiw2_3std"),
+              "alloc::alloc::box_free::<dyn alloc::boxed::FnBox<(), Output = ()>>");
+    EXPECT_EQ(demangle("_RMC0INtC8arrayvec8ArrayVechKj7b_E"), "<arrayvec::ArrayVec<u8, 123>>");
+    EXPECT_EQ(demangle("_RNvXs_C3fooNtB4_3BarNtB4_5Trait6method"), "<foo::Bar as foo::Trait>::method");
+    EXPECT_EQ(demangle("_RNqCs4fqI2P2rA04_11utf8_identsu30____7hkackfecea1cbdathfdh9hlq6y"),
+              "utf8_idents::\u10e1\u10d0\u10ed\u10db\u10d4\u10da\u10d0\u10d3_\u10d2\u10d4\u10db\u10e0\u10d8\u10d4\u10da\u10d8_"
+              "\u10e1\u10d0\u10d3\u10d8\u10da\u10d8");
+    EXPECT_EQ(demangle("_RNvC6_123foo3bar.llvm.1234"), "123foo::bar");
+}
+
+TEST(Demangle, RustNameThatWouldGrowWithoutBoundStaysMangled) {
+    // A pair of pairs of pairs: each holds the one before it twice, by reference.
+    for (const int levels : {20, 40, 200}) {
+        std::string name = "_RINvC1a1f";
+        std::string inner;
+        std::size_t before = name.size() - 2; // references count from behind "_R"
+        name += "TuuE";
+        for (int i = 0; i < levels; ++i) {
+            std::string digits;
+            std::size_t rest = before - 1; // base 62, less one; 0 is written as nothing
+            do {
+                digits.insert(digits.begin(), "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[rest % 62]);
+                rest /= 62;
+            } while (rest > 0);
+            before = name.size() - 2;
+            name += "TB" + digits + "_B" + digits + "_E";
+        }
+        name += "E";
+        const auto start = std::chrono::steady_clock::now();
+        EXPECT_EQ(demangle(name), name) << levels;
+        EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1)) << levels;
+    }
+    EXPECT_NE(demangle("_RINvC1a1fTuuETB7_B7_EE"), "_RINvC1a1fTuuETB7_B7_EE"); // the same on its first level is a name
+}
+
+TEST(Demangle, RustNamesOfRandomPiecesDoNoHarm) {
+    const std::vector<std::string> pieces{"C", "1a", "3abc", "N",  "v",  "t",  "I",    "E",   "T",   "R",    "Q",
+                                          "P", "S",  "A",    "F",  "D",  "B_", "B0_",  "B1_", "B5_", "u",    "i",
+                                          "M", "X",  "Y",    "s_", "L_", "G_", "Kj1_", "Kp",  "p",   "u3aaa"};
+    std::mt19937 random(13);
+    for (int i = 0; i < 30'000; ++i) {
+        std::string name = i % 2 == 0 ? "_RINvC1a1f" : "_R";
+        const std::size_t length = 4 + random() % 300;
+        while (name.size() < length) {
+            name += pieces[random() % pieces.size()];
+        }
+        EXPECT_LE(demangle(name).size(), kMaxDemangled);
+    }
+    for (const char* piece : {"R", "T", "S", "NvB_", "I", "F", "NvC1a", "G_", "B_", "D"}) {
+        std::string name = "_R";
+        while (name.size() + 4 < kMaxMangled) {
+            name += piece;
+        }
+        EXPECT_LE(demangle(name).size(), kMaxDemangled) << piece;
+    }
 }
 
 TEST(Demangle, ManyReferencesInAnHonestName) {

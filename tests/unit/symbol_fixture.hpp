@@ -191,6 +191,14 @@ inline Symbolizer symbolizer_of(const std::string& path, const std::string& debu
     return symbolizer;
 }
 
+/// Without columns: compilers differ in which one of a call they name, and addr2line says none.
+inline std::vector<SymbolLine> without_columns(std::vector<SymbolLine> lines) {
+    for (auto& line : lines) {
+        line.column = 0;
+    }
+    return lines;
+}
+
 inline std::vector<SymbolLine> resolve(Symbolizer& symbolizer, std::uint64_t address) {
     return symbolizer.resolve(Frame{kModule, address});
 }

@@ -26,13 +26,13 @@ void expect_truth(const Program& program, Symbolizer& symbolizer) {
         {"shop::Basket<int>::take(int)", program.source, program.line("take"), true},
         {"shop::Basket<int>::grow(int)", program.source, program.line("grow"), false},
     };
-    EXPECT_EQ(resolve(symbolizer, addresses.at("inlined")), inlined);
+    EXPECT_EQ(without_columns(resolve(symbolizer, addresses.at("inlined"))), inlined);
     const std::map<std::string, std::string> plain{{"static", "shop::in_a_file(int)"},       {"leave", "shop::leave(int)"},
                                                    {"cold", "shop::complain(int)"},          {"plain", "plain_c"},
                                                    {"constructor", "shop::Till::Till(int)"}, {"main", "main"}};
     for (const auto& [mark, function] : plain) {
         const std::vector<SymbolLine> expected{{function, program.source, program.line(mark), false}};
-        auto lines = resolve(symbolizer, addresses.at(mark));
+        auto lines = without_columns(resolve(symbolizer, addresses.at(mark)));
         // What the optimizer derived from a function (.isra, .constprop) has the name of the function, with a remark.
         lines[0].function = lines[0].function.substr(0, lines[0].function.find(" [clone"));
         EXPECT_EQ(lines, expected) << mark << ": " << lines[0].function << " line " << lines[0].line;
@@ -102,7 +102,7 @@ void expect_agreement(const TemporaryDirectory& directory, const std::string& fi
     auto symbolizer = symbolizer_of(file);
     std::size_t differing = 0;
     for (const auto& [address, expected] : answers) {
-        const auto lines = resolve(symbolizer, address + 1);
+        const auto lines = without_columns(resolve(symbolizer, address + 1));
         if (lines != expected && ++differing <= 5) {
             std::ostringstream both;
             for (const auto* side : {&expected, &lines}) {
@@ -176,6 +176,86 @@ TEST_F(SymbolizerTest, AgreesWithAddr2lineOnDwarf4AtLowOptimization) {
     expect_agreement(directory_, program.path);
 }
 
+/// Where `text` begins on the line of a mark, from 1.
+std::uint32_t column_of(const std::string& mark, const std::string& text) {
+    std::istringstream source(kProgram);
+    std::string line;
+    while (std::getline(source, line) && !line.ends_with("// @" + mark)) {
+    }
+    return static_cast<std::uint32_t>(line.find(text)) + 1;
+}
+
+TEST_F(SymbolizerTest, ColumnsOfTheCallAndOfWhatIsInlined) {
+    for (const std::string compiler : {"g++", "clang++-19"}) {
+        Program program(directory_, "columns-" + compiler, "-g", compiler);
+        auto symbolizer = symbolizer_of(program.path);
+        const auto lines = resolve(symbolizer, program.addresses().at("inlined"));
+        ASSERT_EQ(lines.size(), 3u);
+        const std::pair<const char*, const char*> calls[] = {{"inlined", "note"}, {"take", "first"}, {"grow", "take"}};
+        for (std::size_t i = 0; i < 3; ++i) {
+            const auto [mark, callee] = calls[i];
+            const auto start = column_of(mark, callee);
+            // GCC names the parenthesis, clang the function's name.
+            EXPECT_TRUE(lines[i].column == start || lines[i].column == start + std::string(callee).size())
+                << compiler << " " << mark << ": " << lines[i].column << ", the call begins at " << start;
+        }
+    }
+}
+
+TEST_F(SymbolizerTest, FileWithoutColumnsSaysNone) {
+    Program program(directory_, "plain", "-g -gno-column-info");
+    auto symbolizer = symbolizer_of(program.path);
+    for (const auto& line : resolve(symbolizer, program.addresses().at("inlined"))) {
+        EXPECT_NE(line.line, 0u);
+        EXPECT_EQ(line.column, 0u);
+    }
+}
+
+TEST_F(SymbolizerTest, InlinedFunctionsWithoutALinkageNameHaveTheirScope) {
+    write_file(directory_.path("local.cpp"), R"(
+int sold;
+namespace shop {
+struct Till {
+    template <class F> [[gnu::noinline]] int run(F f) { return f(3) + sold; }
+    int go(int n);
+};
+int Till::go(int n) {
+    struct Local {
+        [[gnu::always_inline]] int add(int x) { return sold += x; }    // @add
+    };
+    Local local;
+    return run([&](int k) { return local.add(k) + n; });
+}
+}
+int main() {
+    shop::Till till;
+    return till.go(2);
+}
+)");
+    const auto path = directory_.path("local");
+    // GCC gives neither of them a linkage name; clang does.
+    const std::map<std::string, std::vector<std::string>> expected{
+        {"g++", {"shop::Till::go::Local::add", "shop::Till::go::{lambda}::operator()"}},
+        {"clang++-19", {"shop::Till::go(int)::Local::add(int)", "shop::Till::go(int)::$_0::operator()(int) const"}}};
+    for (const auto& [compiler, functions] : expected) {
+        run(compiler + " -std=c++17 -O2 -g -o " + path + " " + path + ".cpp");
+        auto symbolizer = symbolizer_of(path);
+        std::istringstream symbol(run("nm -S --defined-only " + path + " | grep Till3run"));
+        std::string start;
+        std::string size;
+        symbol >> start >> size;
+        std::set<std::string> names;
+        for (std::uint64_t i = 0; i < std::stoull(size, nullptr, 16); ++i) {
+            for (const auto& line : resolve(symbolizer, std::stoull(start, nullptr, 16) + i + 1)) {
+                names.insert(line.function);
+            }
+        }
+        for (const auto& function : functions) {
+            EXPECT_EQ(names.count(function), 1u) << compiler << " " << function << "\n" << ::testing::PrintToString(names);
+        }
+    }
+}
+
 TEST_F(SymbolizerTest, FunctionThatStandsWithinATypeWithinAFunction) {
     // GCC puts the plain function behind a lambda without captures there, and gives it no linkage name.
     write_file(directory_.path("lambda.cpp"), R"(
@@ -193,7 +273,7 @@ int main() {
     const auto start = std::stoull(run("nm " + path + " | sed -n 's/ .*_FUN.*//p'"), nullptr, 16);
     const auto lines = resolve(symbolizer, start + 1);
     ASSERT_EQ(lines.size(), 2u);
-    EXPECT_EQ(lines[0].function, "operator()");
+    EXPECT_EQ(lines[0].function, "main::{lambda}::operator()");
     EXPECT_EQ(lines[0].line, 5u);
     EXPECT_EQ(lines[1].function, "main::{lambda(int)#1}::_FUN(int)");
 }

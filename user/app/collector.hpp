@@ -83,8 +83,10 @@ public:
 
     /// Reads everything. `with_ages` reads the whole live map too, for the ages of blocks.
     Status tick(bool with_ages);
-    /// Names the frames that have come up since the last call.
+    /// Names the frames that have come up since the last call; and again those for which a debug file has come from elsewhere.
     void resolve_symbols();
+    /// Debug files that are not here are asked for from now on, without ever waiting for them. `servers` must outlive this.
+    void ask(Debuginfod& servers) { symbolizer_.ask(servers); }
     /// Acts on what the kernel half reports: exec, fork, libraries.
     void handle_kernel_events();
 

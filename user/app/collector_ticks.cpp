@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "app/collector.hpp"
+#include "app/message.hpp"
 #include "base/clock.hpp"
 #include "proc/process.hpp"
 
@@ -261,6 +262,15 @@ Status Collector::tick(bool with_ages) {
 }
 
 void Collector::resolve_symbols() {
+    const auto arrivals = symbolizer_.take_debug_files();
+    for (const auto& problem : arrivals.problems) {
+        say(problem);
+    }
+    for (const auto module : arrivals.renamed) {
+        const auto first = known_frames_.lower_bound(Frame{module, 0});
+        const auto last = known_frames_.upper_bound(Frame{module, UINT64_MAX});
+        unnamed_.insert(unnamed_.end(), first, last);
+    }
     for (const auto& frame : unnamed_) {
         sink_(SymbolResolved{frame, symbolizer_.resolve(frame)});
     }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "app/late_names.hpp"
 #include "app/message.hpp"
 #include "app/output.hpp"
 #include "proc/process.hpp"
@@ -36,11 +37,16 @@ int check_stdout() {
 } // namespace
 
 int run_report(const Options& options) {
-    const auto report = load_snapshot(options.files.front());
+    auto report = load_snapshot(options.files.front());
     const auto format = parse_report_format(options.format);
     if (!report || !format) {
         return fail_with(report ? format.error() : report.error());
     }
+    auto names = LateNames::open(options);
+    if (!names) {
+        return fail_with(names.error());
+    }
+    names->improve(*report);
     render(*report, *format, text_options(options), std::cout);
     return check_stdout();
 }
@@ -64,6 +70,10 @@ int run_replay(const Options& options) {
     if (!output) {
         return fail_with(output.error());
     }
+    auto names = LateNames::open(options);
+    if (!names) {
+        return fail_with(names.error());
+    }
     Model model;
     for (;;) {
         const auto event = reader->next();
@@ -81,7 +91,7 @@ int run_replay(const Options& options) {
                 return fail_with(status.error());
             }
         }
-        model.apply(**event);
+        names->apply(**event, model);
     }
     if (reader->unknown_records() != 0) {
         say("skipped " + std::to_string(reader->unknown_records()) + " records of kinds that this version does not know");

@@ -8,8 +8,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
+#include <memory>
 
 #include "app/collector.hpp"
+#include "app/late_names.hpp"
 #include "app/launcher.hpp"
 #include "app/message.hpp"
 #include "app/output.hpp"
@@ -71,6 +74,7 @@ private:
     Status loop();
     Status wait(std::uint64_t until_ns);
     Status end_processes();
+    void await_debug_files();
     Status report(bool last);
     Status finish();
     void on_event(const Event& event);
@@ -86,6 +90,7 @@ private:
     std::optional<RecordingWriter> recording_;
     std::optional<Error> recording_error_;
     std::optional<StopSignals> signals_;
+    std::unique_ptr<Debuginfod> debuginfod_;
     std::optional<HeapTracer> tracer_;
     std::optional<PageTracer> pages_;
     std::optional<Collector> collector_;
@@ -119,7 +124,14 @@ Result<std::vector<std::int32_t>> Session::find_targets() const {
 
 Status Session::prepare() {
     raise_file_limit();
-    // Names are looked up on this machine only: a look-up over the network could hold the report up.
+    if (!options_.debuginfod.empty()) { // first: its process is to have no part in anything that is opened from here on
+        auto client = Debuginfod::start(debuginfod_settings(options_));
+        if (!client) {
+            return tl::unexpected(client.error());
+        }
+        debuginfod_ = std::move(*client);
+    }
+    // Nothing in this process looks for names on the network: that could hold the report up.
     ::unsetenv("DEBUGINFOD_URLS");
     auto output = Output::open(options_);
     if (!output) {
@@ -162,6 +174,9 @@ Status Session::load(const KernelFeatures& features) {
     tracer_ = std::move(*tracer);
     collector_.emplace(*tracer_, CollectorOptions{options_.allocator, options_.min_age_ns, options_.follow},
                        [this](const Event& event) { on_event(event); });
+    if (debuginfod_) {
+        collector_->ask(*debuginfod_);
+    }
     GovernorSettings settings;
     settings.budget = options_.max_overhead;
     settings.choice = options_.sample == Options::Sample::exact   ? SampleChoice::exact
@@ -339,6 +354,22 @@ Status Session::loop() {
     return {};
 }
 
+/// Nothing is traced any more: now there is time for debug files that are on their way. A signal ends the wait, unless one has ended
+/// the tracing: then a second one leaves at once.
+void Session::await_debug_files() {
+    const auto end = monotonic_ns() + options_.debuginfod_timeout_ns;
+    collector_->resolve_symbols();
+    if (debuginfod_ && debuginfod_->pending()) {
+        note("waiting for debug files from debuginfod");
+    }
+    while (debuginfod_ && debuginfod_->pending() && monotonic_ns() < end && !(signals_->pending() && !stop_)) {
+        constexpr int kLookMs = 200; // its time may be over without a word from it
+        pollfd fds[]{{debuginfod_->fd(), POLLIN, 0}, {stop_ ? -1 : signals_->fd(), POLLIN, 0}};
+        (void)::poll(fds, std::size(fds), kLookMs);
+        collector_->resolve_symbols();
+    }
+}
+
 /// The last figures, at one moment for all processes; then the last report. Probes go when the session does, after that.
 Status Session::finish() {
     collector_->deactivate_all();
@@ -346,7 +377,7 @@ Status Session::finish() {
         return status;
     }
     collector_->mark_detached();
-    collector_->resolve_symbols();
+    await_debug_files();
     auto snapshot_status = output_->write_snapshots(model_);
     auto report_status = report(true);
     if (recording_ && !recording_error_) {

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <sstream>
 
 namespace memtrace {
 
@@ -74,7 +75,21 @@ struct RawTexts {
     std::string snapshot_interval = "60s";
     std::string sample = "auto";
     std::string max_overhead = "5%";
+    std::string debuginfod; ///< kFromEnvironment, or servers
+    std::string debuginfod_timeout = "30s";
 };
+
+constexpr const char* kFromEnvironment = "true"; // what CLI11 makes of a flag without a value
+
+void add_debuginfod_options(CLI::App& app, RawTexts& raw) {
+    app.add_flag(
+        "--debuginfod", raw.debuginfod,
+        "ask debuginfod servers for debug files that are not here: those of DEBUGINFOD_URLS, or --debuginfod=URL. Without "
+        "it the network is never used");
+    app.add_option("--debuginfod-timeout", raw.debuginfod_timeout,
+                   "time for one such file, and for the last report to wait for them (30s)")
+        ->check(duration_validator());
+}
 
 void add_target_options(CLI::App& app, Options& options) {
     app.add_option("--pid", options.pids, "process to trace; may be given more than once")
@@ -132,8 +147,17 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--record", options.record, "write what was seen to a file for memtrace replay")->type_name("FILE");
     app.add_option("--fail-on", options.fail_on, "leave with status 3 where a site's verdict is that or worse")
         ->check(CLI::IsMember({"definite", "probable", "suspect"}));
+    add_debuginfod_options(app, raw);
     app.add_flag("--quiet", options.quiet, "no messages on standard error but errors");
     app.add_flag("--verbose", options.verbose, "more detail: every counter, every probe");
+}
+
+void add_symbol_options(CLI::App& app, Options& options, RawTexts& raw) {
+    app.add_option(
+           "--symbols", options.symbols,
+           "directory with programs, libraries and debug files of what was traced: found by build-id, or by path below it")
+        ->type_name("DIR");
+    add_debuginfod_options(app, raw);
 }
 
 void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
@@ -142,6 +166,7 @@ void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
     report->add_option("--format", options.format, "text, json, pprof or folded")
         ->check(CLI::IsMember({"text", "json", "pprof", "folded"}));
     report->add_option("--top", options.top, "call sites shown (10)")->check(number_validator());
+    add_symbol_options(*report, options, raw);
     report->add_flag("--verbose", options.verbose, "more detail");
     report->callback([&options] { options.command = Command::report; });
 
@@ -170,12 +195,38 @@ void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
         ->check(CLI::IsMember({"text", "json"}));
     replay->add_option("--top", options.top, "call sites shown (10)")->check(number_validator());
     replay->add_option("--fail-on", options.fail_on, "as for tracing")->check(CLI::IsMember({"definite", "probable", "suspect"}));
+    add_symbol_options(*replay, options, raw);
     replay->add_flag("--verbose", options.verbose, "more detail");
     replay->callback([&options] { options.command = Command::replay; });
 }
 
+bool is_server(const std::string& url) {
+    return url.starts_with("http://") || url.starts_with("https://") || url.starts_with("file:///");
+}
+
+/// Takes the servers to ask. Empty: all is well.
+std::string take_servers(const std::string& asked, Options& options) {
+    if (asked.empty()) {
+        return "";
+    }
+    const char* const environment = std::getenv("DEBUGINFOD_URLS");
+    options.debuginfod = asked != kFromEnvironment ? asked : environment != nullptr ? environment : "";
+    std::istringstream urls(options.debuginfod);
+    std::string url;
+    std::size_t count = 0;
+    for (; urls >> url; ++count) {
+        if (!is_server(url)) {
+            return "--debuginfod: \"" + url + "\" is no URL of a server: it begins with http:// or https://";
+        }
+    }
+    return count > 0 ? "" : "--debuginfod: DEBUGINFOD_URLS names no server; give --debuginfod=URL";
+}
+
 /// The rules that span options. Empty: all is well.
 std::string complaint(const Options& options) {
+    if (options.debuginfod_timeout_ns < 1'000'000'000) {
+        return "--debuginfod-timeout is at least 1s";
+    }
     const int targets = !options.pids.empty() + !options.comm.empty() + !options.cgroup.empty() + !options.launch.empty();
     if (options.command != Command::trace && options.command != Command::probes) {
         return targets == 0 ? "" : "only tracing and probes look at processes: leave out --pid, --comm, --cgroup and -- COMMAND";
@@ -217,6 +268,7 @@ void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
         options.sample_interval = *parse_size(raw.sample);
     }
     options.snapshot_interval_ns = *parse_duration(raw.snapshot_interval);
+    options.debuginfod_timeout_ns = *parse_duration(raw.debuginfod_timeout);
 }
 
 } // namespace
@@ -295,6 +347,9 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
         return usage_error("-- needs a command after it");
     }
     finish(app, raw, options);
+    if (const auto text = take_servers(raw.debuginfod, options); !text.empty()) {
+        return usage_error(text);
+    }
     if (const auto text = complaint(options); !text.empty()) {
         return usage_error(text);
     }

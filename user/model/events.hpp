@@ -75,7 +75,8 @@ struct SymbolLine {
     std::string function; ///< demangled; empty = unknown
     std::string file;     ///< empty = unknown
     std::uint32_t line = 0;
-    bool inlined = false; ///< inlined into the next entry
+    bool inlined = false;     ///< inlined into the next entry
+    std::uint32_t column = 0; ///< from 1; 0 = unknown
     friend bool operator==(const SymbolLine&, const SymbolLine&) = default;
 };
 

@@ -106,7 +106,12 @@ Result<std::vector<Mapping>> read_maps(std::int32_t pid) {
     if (!text) {
         return tl::unexpected(text.error());
     }
-    return parse_maps(*text);
+    auto mappings = parse_maps(*text);
+    const RootPrefix root(pid);
+    for (auto& mapping : mappings) {
+        root.strip(mapping.path);
+    }
+    return mappings;
 }
 
 std::string map_files_path(std::int32_t pid, const Mapping& mapping) {

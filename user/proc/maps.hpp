@@ -24,11 +24,13 @@ struct Mapping {
     std::uint64_t file_offset = 0;
     bool executable = false;
     FileIdentity file;
-    std::string path; ///< as the kernel prints it, " (deleted)" cut; "[heap]" and the like; may be empty
+    std::string
+        path; ///< as the kernel prints it, but below the process's own root (read_maps), " (deleted)" cut; "[heap]" and the like; may be empty
 };
 
 /// Parses the text of a maps file; lines that make no sense are left out.
 std::vector<Mapping> parse_maps(std::string_view text);
+/// Those of a process, with paths as it sees them itself.
 Result<std::vector<Mapping>> read_maps(std::int32_t pid);
 
 /// A path by which the very file of a mapping can be opened from here, whatever namespace the process is in and whether or not

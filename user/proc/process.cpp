@@ -101,6 +101,20 @@ Result<std::string> read_file(const std::string& path) {
     }
 }
 
+RootPrefix::RootPrefix(std::int32_t pid) {
+    char root[PATH_MAX];
+    const ssize_t length = ::readlink(proc_path(pid, "root").c_str(), root, sizeof(root));
+    if (length > 1) {
+        prefix_.assign(root, static_cast<std::size_t>(length));
+    }
+}
+
+void RootPrefix::strip(std::string& path) const {
+    if (!prefix_.empty() && path.size() > prefix_.size() && path.starts_with(prefix_) && path[prefix_.size()] == '/') {
+        path.erase(0, prefix_.size());
+    }
+}
+
 Result<ProcessInfo> read_process_info(std::int32_t pid) {
     const auto fields = stat_fields(pid);
     if (!fields) {
@@ -129,6 +143,7 @@ Result<ProcessInfo> read_process_info(std::int32_t pid) {
     if (const auto mark = info.exe.rfind(" (deleted)"); mark != std::string::npos && mark + 10 == info.exe.size()) {
         info.exe.resize(mark);
     }
+    RootPrefix(pid).strip(info.exe);
     if (auto text = read_file(proc_path(pid, "cmdline"))) {
         std::istringstream arguments(*text);
         for (std::string argument; std::getline(arguments, argument, '\0');) {

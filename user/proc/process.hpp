@@ -26,6 +26,17 @@ struct ProcessUsage {
     std::uint64_t cpu_ns = 0; ///< all threads, user and system
 };
 
+/// Takes the process's root directory off a path that /proc gave: the kernel writes paths as they are from here, where that leads to
+/// the place (after chroot), and as the process sees them else (in a mount namespace of its own).
+class RootPrefix {
+public:
+    explicit RootPrefix(std::int32_t pid);
+    void strip(std::string& path) const;
+
+private:
+    std::string prefix_; ///< without a slash at its end; empty = none
+};
+
 /// Reads it for a process that can be traced. Errors name the reason: no such process, a kernel thread, a zombie.
 Result<ProcessInfo> read_process_info(std::int32_t pid);
 Result<ProcessUsage> read_process_usage(std::int32_t pid);

@@ -75,6 +75,7 @@ void add_frame(const Model& model, const Frame& frame, std::vector<ReportFrame>&
         named.function = line.function;
         named.file = line.file;
         named.line = line.line;
+        named.column = line.column;
         named.inlined = line.inlined;
         out.push_back(named);
     }

@@ -40,7 +40,7 @@ void append_frame(std::string& out, const ReportFrame& frame) {
     append_string(out, frame.function);
     out += R"(,"file":)";
     append_string(out, frame.file);
-    out += R"(,"line":)" + std::to_string(frame.line) + R"(,"module":)";
+    out += R"(,"line":)" + std::to_string(frame.line) + R"(,"column":)" + std::to_string(frame.column) + R"(,"module":)";
     append_string(out, frame.module);
     out += R"(,"offset":)" + std::to_string(frame.offset);
     out += frame.inlined ? R"(,"inlined":true,"build_id":)" : R"(,"inlined":false,"build_id":)";

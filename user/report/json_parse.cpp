@@ -52,6 +52,7 @@ ReportFrame read_frame(const Json& json, const std::string& where, std::string& 
     fields.string("function", frame.function);
     fields.string("file", frame.file);
     fields.count("line", frame.line, std::numeric_limits<std::uint32_t>::max());
+    fields.count("column", frame.column, std::numeric_limits<std::uint32_t>::max());
     fields.string("module", frame.module);
     fields.count("offset", frame.offset, std::numeric_limits<std::uint64_t>::max());
     fields.boolean("inlined", frame.inlined);

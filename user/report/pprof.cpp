@@ -1,4 +1,5 @@
-// Writes profile.proto, gzipped. Field numbers are those of github.com/google/pprof/proto/profile.proto, version of 2016 and later.
+// Writes profile.proto, gzipped. Field numbers are those of github.com/google/pprof/proto/profile.proto, version of 2016 and later; Line.column came
+// in 2023, and readers that do not know it pass it over.
 //
 // Addresses: a mapping stands for a module as a whole, from its ELF address 0 on, so that a location's address less the start of its
 // mapping is the ELF address in the module. Modules are laid out one after the other, as readers tell them apart by address.
@@ -14,6 +15,7 @@
 #include <protozero/pbf_writer.hpp>
 #include <zlib.h>
 
+#include "report/calls.hpp"
 #include "report/format.hpp"
 #include "report/render.hpp"
 
@@ -63,7 +65,7 @@ namespace location {
 enum : protozero::pbf_tag_type { kId = 1, kMappingId = 2, kAddress = 3, kLine = 4 };
 } // namespace location
 namespace line {
-enum : protozero::pbf_tag_type { kFunctionId = 1, kLine = 2 };
+enum : protozero::pbf_tag_type { kFunctionId = 1, kLine = 2, kColumn = 3 };
 } // namespace line
 namespace function {
 enum : protozero::pbf_tag_type { kId = 1, kName = 2, kSystemName = 3, kFilename = 4 };
@@ -76,28 +78,6 @@ std::int64_t to_value(std::uint64_t value) {
     return difference(value, 0);
 }
 
-/// One call in a stack, with what was inlined there: [first, last), innermost first.
-struct Call {
-    const ReportFrame* first;
-    const ReportFrame* last;
-    [[nodiscard]] const ReportFrame& frame() const { return *(last - 1); }
-};
-
-/// Inlined frames belong to the frame after them, as long as that has the same address.
-std::vector<Call> calls_of(const std::vector<ReportFrame>& stack) {
-    std::vector<Call> calls;
-    const ReportFrame* const end = stack.data() + stack.size();
-    for (const ReportFrame* first = stack.data(); first != end;) {
-        const ReportFrame* last = first + 1;
-        while (last != end && (last - 1)->inlined && last->offset == first->offset && last->module == first->module) {
-            ++last;
-        }
-        calls.push_back({first, last});
-        first = last;
-    }
-    return calls;
-}
-
 struct Module {
     std::uint64_t id = 0;
     std::uint64_t start = 0;
@@ -107,7 +87,7 @@ struct Module {
     bool filenames = false, lines = false, inlined = false;
 };
 
-/// What tells locations apart: mapping, offset, then function and line of each of its lines.
+/// What tells locations apart: mapping, offset, then function, line and column of each of its lines.
 struct HashKey {
     std::size_t operator()(const std::vector<std::uint64_t>& key) const {
         std::uint64_t hash = 0;
@@ -226,6 +206,7 @@ private:
         for (const ReportFrame* inner = call.first; inner != call.last; ++inner) {
             key.push_back(function(frame_name(*inner), inner->file));
             key.push_back(inner->line);
+            key.push_back(inner->column);
         }
         const auto [entry, added] = locations_.try_emplace(std::move(key), locations_.size() + 1);
         if (added) {
@@ -235,21 +216,24 @@ private:
             // Inside the call instruction, not after it: the next line may be another's.
             message.add_uint64(location::kAddress,
                                (module == nullptr ? 0 : module->start) + frame.offset - (frame.offset > 0 ? 1 : 0));
-            for (std::size_t i = 2; i < entry->first.size(); i += 2) {
-                add_line(message, entry->first[i], entry->first[i + 1]);
+            for (std::size_t i = 2; i < entry->first.size(); i += 3) {
+                add_line(message, entry->first[i], entry->first[i + 1], entry->first[i + 2]);
             }
         }
         return entry->second;
     }
 
-    static void add_line(protozero::pbf_writer& place, std::uint64_t function_id, std::uint64_t number) {
+    static void add_line(protozero::pbf_writer& place, std::uint64_t function_id, std::uint64_t number, std::uint64_t column) {
         protozero::pbf_writer message(place, location::kLine);
         message.add_uint64(line::kFunctionId, function_id);
         message.add_int64(line::kLine, to_value(number));
+        if (column > 0) {
+            message.add_int64(line::kColumn, to_value(column));
+        }
     }
 
     std::uint64_t unknown_location() {
-        static const ReportFrame kNoStack{"[no stack]", "", 0, "", 0, false, ""};
+        static const ReportFrame kNoStack{"[no stack]", "", 0, "", 0, false, "", 0};
         return call_location({&kNoStack, &kNoStack + 1});
     }
 

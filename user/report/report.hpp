@@ -19,6 +19,7 @@ struct ReportFrame {
     std::uint64_t offset = 0; ///< ELF virtual address in the module (the bare address where there is no module)
     bool inlined = false;     ///< inlined into the next frame
     std::string build_id;     ///< (added) hex
+    std::uint32_t column = 0; ///< (added) from 1; 0 = unknown
     friend bool operator==(const ReportFrame&, const ReportFrame&) = default;
 };
 

@@ -19,7 +19,10 @@ std::string frame_text(const ReportFrame& frame, bool verbose, const Paint& pain
     }
     if (!frame.file.empty()) {
         text += "(" + printable(verbose ? frame.file : base_name(frame.file));
-        text += (frame.line > 0 ? ":" + std::to_string(frame.line) : "") + ") ";
+        if (frame.line > 0) {
+            text += ":" + std::to_string(frame.line) + (frame.column > 0 ? ":" + std::to_string(frame.column) : "");
+        }
+        text += ") ";
     }
     return text + paint(Colour::dim, frame.inlined ? "[inlined]" : printable(frame_location(frame, verbose)));
 }

@@ -32,7 +32,7 @@ struct StackStyle {
     std::size_t indent = 6;
 };
 
-/// "#0 function (file:line) [module+0xoffset]", a line each; then what is missing: frames not shown, or "... (stack incomplete)".
+/// "#0 function (file:line:column) [module+0xoffset]", a line each; then what is missing: frames not shown, or "... (stack incomplete)".
 void write_stack(std::ostream& out, const std::vector<ReportFrame>& stack, bool truncated, const StackStyle& style,
                  const Paint& paint);
 

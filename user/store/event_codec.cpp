@@ -89,9 +89,11 @@ template <typename A>
 void fields(A& archive, Is<SymbolLine> auto& e) {
     archive(e.function, e.file, e.line, e.inlined);
 }
+/// Columns came later, when the elements of an array could not grow any more: they stand behind it, in an array of their own.
 template <typename A>
 void fields(A& archive, Is<SymbolResolved> auto& e) {
     archive(e.frame, e.lines);
+    archive.columns(e.lines);
 }
 template <typename A>
 void fields(A& archive, Is<SiteDefined> auto& e) {
@@ -144,6 +146,8 @@ void fields(A& archive, Is<PageSample> auto& e) {
 template <typename T>
 constexpr std::size_t kLeastSize = 0;
 template <>
+constexpr std::size_t kLeastSize<std::uint32_t> = 4;
+template <>
 constexpr std::size_t kLeastSize<std::string> = 4;
 template <>
 constexpr std::size_t kLeastSize<Frame> = 4 + 8;
@@ -157,6 +161,13 @@ public:
         (put(values), ...);
     }
     void later(const auto&... values) { (put(values), ...); }
+    void columns(const std::vector<SymbolLine>& lines) {
+        std::vector<std::uint32_t> values;
+        for (const auto& line : lines) {
+            values.push_back(line.column);
+        }
+        put(values);
+    }
     [[nodiscard]] const std::string& data() const { return out_.data(); }
 
 private:
@@ -197,6 +208,17 @@ public:
     }
     /// Fields that older recordings end before: there they keep what they are initialized with.
     void later(auto&... values) { ((in_.remaining() != 0 ? get(values) : void()), ...); }
+    void columns(std::vector<SymbolLine>& lines) {
+        std::vector<std::uint32_t> values;
+        later(values);
+        if (!values.empty() && values.size() != lines.size()) {
+            problem_ = "there are not as many columns as lines";
+            return;
+        }
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            lines[i].column = values[i];
+        }
+    }
     /// What is wrong with the payload, nullptr where nothing is.
     [[nodiscard]] const char* problem() const { return in_.failed() ? "it ends within a field" : problem_; }
 

@@ -10,26 +10,21 @@
 #include <optional>
 #include <string_view>
 
+#include "base/hex.hpp"
 #include "symbol/safe_open.hpp"
 
 namespace memtrace {
 namespace {
 
-constexpr const char* kDebugDirectory = "/usr/lib/debug";
 constexpr off_t kMaxChecksummed = off_t{8} << 30; // reading more would hold up the report
 
 using Accepts = std::function<bool(const ElfImage&)>;
 
-std::string build_id_path(const std::string& build_id) {
-    static constexpr char kDigits[] = "0123456789abcdef";
-    std::string hex;
-    for (const char c : build_id) {
-        const auto byte = static_cast<unsigned char>(c);
-        hex += kDigits[byte >> 4];
-        hex += kDigits[byte & 15];
-    }
-    return std::string(kDebugDirectory) + "/.build-id/" + hex.substr(0, 2) + "/" + hex.substr(2) + ".debug";
-}
+/// Paths to try below a root: as they are, and below each of its debug directories.
+struct Places {
+    std::vector<std::string> plain;
+    std::vector<std::string> in_debug_directories;
+};
 
 std::string directory_of(const std::string& path) {
     const auto slash = path.rfind('/');
@@ -64,9 +59,15 @@ std::optional<std::uint32_t> checksum(int fd) {
     }
 }
 
-/// The first of `paths` below the first of `roots` that is an acceptable ELF file.
-DebugFile find_first(const DebugRoots& roots, const std::vector<std::string>& paths, const Accepts& accepts) {
+/// The first of `places` below the first of `roots` that is an acceptable ELF file.
+DebugFile find_first(const DebugRoots& roots, const Places& places, const Accepts& accepts) {
     for (const auto& root : roots) {
+        std::vector<std::string> paths = places.plain;
+        for (const auto& directory : root->debug_directories) {
+            for (const auto& path : places.in_debug_directories) {
+                paths.push_back(directory + path);
+            }
+        }
         for (const auto& path : paths) {
             auto fd = open_below(root->directory, path);
             if (!fd) {
@@ -90,9 +91,8 @@ DebugFile find_by_link(const DebugRoots& roots, const std::string& module_path, 
     }
     const std::string name = link;
     const std::string directory = directory_of(module_path);
-    const std::vector<std::string> paths{directory + "/" + name, directory + "/.debug/" + name,
-                                         kDebugDirectory + directory + "/" + name};
-    return find_first(roots, paths, [&](const ElfImage& found) {
+    const Places places{{directory + "/" + name, directory + "/.debug/" + name}, {directory + "/" + name}};
+    return find_first(roots, places, [&](const ElfImage& found) {
         if (same_file(found, main)) {
             return false;
         }
@@ -105,9 +105,14 @@ DebugFile find_by_link(const DebugRoots& roots, const std::string& module_path, 
 
 } // namespace
 
+std::string build_id_path(const std::string& build_id) {
+    const auto hex = to_hex(build_id);
+    return "/.build-id/" + hex.substr(0, 2) + "/" + hex.substr(2) + ".debug";
+}
+
 DebugFile find_debug_file(const DebugRoots& roots, const std::string& module_path, const ElfImage& main) {
     if (!main.build_id().empty()) {
-        auto found = find_first(roots, {build_id_path(main.build_id())}, [&](const ElfImage& file) {
+        auto found = find_first(roots, {{}, {build_id_path(main.build_id())}}, [&](const ElfImage& file) {
             return file.build_id().empty() || file.build_id() == main.build_id();
         });
         if (found.image) {
@@ -123,7 +128,8 @@ DebugFile find_alternate_file(const DebugRoots& roots, const std::string& debug_
         return {};
     }
     const std::string named = link_name.starts_with('/') ? link_name : directory_of(debug_path) + "/" + link_name;
-    return find_first(roots, {build_id_path(build_id), named}, [&](const ElfImage& file) { return file.build_id() == build_id; });
+    return find_first(roots, {{named}, {build_id_path(build_id)}},
+                      [&](const ElfImage& file) { return file.build_id() == build_id; });
 }
 
 } // namespace memtrace

@@ -14,9 +14,10 @@ namespace memtrace {
 /// A directory tree as some process sees it, held open.
 struct DebugRoot {
     UniqueFd directory;
+    std::vector<std::string> debug_directories{"/usr/lib/debug"}; ///< in it: they hold .build-id/ and a tree of paths
 };
 
-/// Where to look, in this order: below the process's root, then below the host's. Shared: modules of one container have one.
+/// Where to look, in this order: below the process's root, then below the host's; or in a directory that the user names. Shared: modules of one container have one.
 using DebugRoots = std::vector<std::shared_ptr<const DebugRoot>>;
 
 /// A file found, and the path below its root that it was found under.
@@ -24,6 +25,9 @@ struct DebugFile {
     std::unique_ptr<ElfImage> image;
     std::string path;
 };
+
+/// Where a file of that build-id (raw bytes) lies in a debug directory: "/.build-id/ab/cdef.debug".
+std::string build_id_path(const std::string& build_id);
 
 /// The separate debug file of `main`, which the process knows as `module_path`. A file whose build-id is not that of `main` is
 /// none; where one of the two has no build-id, the checksum in .gnu_debuglink decides. Null image where there is none.

@@ -11,12 +11,12 @@
 
 #include <cxxabi.h>
 
-#include <array>
 #include <cstdlib>
 #include <memory>
 #include <optional>
-#include <utility>
 #include <vector>
+
+#include "symbol/demangle_rust.hpp"
 
 namespace memtrace {
 namespace {
@@ -118,64 +118,6 @@ std::optional<std::string> bounded_demangle(const std::string& name) {
     return text && text->size() <= kMaxDemangled ? text : std::nullopt;
 }
 
-/// Length of the path that remains of "core::fmt::write::h0123456789abcdef" without its hash; npos where there is no hash.
-std::size_t rust_path_length(std::string_view text) {
-    constexpr std::size_t kHashLength = 19; // "::h" and 16 hex digits
-    if (text.size() <= kHashLength || text.substr(text.size() - kHashLength, 3) != "::h") {
-        return std::string_view::npos;
-    }
-    for (char c : text.substr(text.size() - kHashLength + 3)) {
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) {
-            return std::string_view::npos;
-        }
-    }
-    return text.size() - kHashLength;
-}
-
-/// Undoes the escapes of Rust's legacy scheme: "$LT$" is "<", ".." is "::", a leading underscore before an escape goes.
-std::string unescape_rust(std::string_view path) {
-    static constexpr std::array<std::pair<std::string_view, char>, 14> kEscapes{{{"$LT$", '<'},
-                                                                                 {"$GT$", '>'},
-                                                                                 {"$RF$", '&'},
-                                                                                 {"$BP$", '*'},
-                                                                                 {"$LP$", '('},
-                                                                                 {"$RP$", ')'},
-                                                                                 {"$C$", ','},
-                                                                                 {"$SP$", '@'},
-                                                                                 {"$u20$", ' '},
-                                                                                 {"$u27$", '\''},
-                                                                                 {"$u5b$", '['},
-                                                                                 {"$u5d$", ']'},
-                                                                                 {"$u7b$", '{'},
-                                                                                 {"$u7d$", '}'}}};
-    std::string out;
-    for (std::size_t i = 0; i < path.size();) {
-        auto rest = path.substr(i);
-        bool segment_start = i == 0 || out.ends_with("::");
-        if (rest.starts_with("_$") && segment_start) {
-            ++i;
-            continue;
-        }
-        if (rest.starts_with("..")) {
-            out += "::";
-            i += 2;
-            continue;
-        }
-        std::size_t used = 1;
-        char plain = rest[0];
-        for (const auto& [escape, meaning] : kEscapes) {
-            if (rest.starts_with(escape)) {
-                used = escape.size();
-                plain = meaning;
-                break;
-            }
-        }
-        out += plain;
-        i += used;
-    }
-    return out;
-}
-
 } // namespace
 
 std::string demangle(std::string_view name) {
@@ -183,12 +125,11 @@ std::string demangle(std::string_view name) {
     if (!is_mangled(name) || name.size() > kMaxMangled) {
         return raw;
     }
-    auto text = bounded_demangle(raw);
-    if (!text) {
-        return raw;
+    if (auto path = demangle_rust(name)) { // first: a legacy name is one of C++ too, with a hash for its last part
+        return *path;
     }
-    std::size_t path = name.starts_with("_ZN") ? rust_path_length(*text) : std::string_view::npos;
-    return path == std::string_view::npos ? *text : unescape_rust(std::string_view(*text).substr(0, path));
+    auto text = name.starts_with("_Z") ? bounded_demangle(raw) : std::nullopt;
+    return text ? *text : raw;
 }
 
 } // namespace memtrace

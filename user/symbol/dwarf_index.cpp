@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "symbol/dwarf_scope.hpp"
 #include "symbol/empty_dwarf.hpp"
 
 namespace memtrace {
@@ -81,6 +82,11 @@ std::uint64_t number_attribute(Dwarf_Die* die, unsigned attribute) {
     return dwarf_attr(die, attribute, &value) != nullptr && dwarf_formudata(&value, &number) == 0 ? number : 0;
 }
 
+/// Lines and columns; what does not fit is damage.
+std::uint32_t small_number(std::uint64_t number) {
+    return number <= INT32_MAX ? static_cast<std::uint32_t>(number) : 0;
+}
+
 /// Where `inlined` was called from: the line of the next frame outwards.
 void fill_call_site(Dwarf_Die* unit, Dwarf_Die* inlined, SourceFrame& out) {
     Dwarf_Attribute value;
@@ -91,7 +97,8 @@ void fill_call_site(Dwarf_Die* unit, Dwarf_Die* inlined, SourceFrame& out) {
         dwarf_getsrcfiles(unit, &files, &count) == 0 && index < count) {
         out.file = dwarf_filesrc(files, index, nullptr, nullptr);
     }
-    out.line = static_cast<std::uint32_t>(number_attribute(inlined, DW_AT_call_line));
+    out.line = small_number(number_attribute(inlined, DW_AT_call_line));
+    out.column = small_number(number_attribute(inlined, DW_AT_call_column));
 }
 
 void fill_line(Dwarf_Die* unit, std::uint64_t address, SourceFrame& out) {
@@ -100,10 +107,22 @@ void fill_line(Dwarf_Die* unit, std::uint64_t address, SourceFrame& out) {
     if (row != nullptr && dwarf_lineno(row, &line) == 0) {
         out.file = dwarf_linesrc(row, nullptr, nullptr);
         out.line = line > 0 ? static_cast<std::uint32_t>(line) : 0;
+        int column = 0;
+        if (dwarf_linecol(row, &column) == 0 && column > 0) {
+            out.column = static_cast<std::uint32_t>(column);
+        }
     }
 }
 
 } // namespace
+
+const std::string& DwarfIndex::scope_of(Dwarf_Die function) {
+    const auto [entry, fresh] = scopes_.try_emplace(function.addr);
+    if (fresh) {
+        entry->second = dwarf_scope(function);
+    }
+    return entry->second;
+}
 
 DwarfIndex::DwarfIndex(Dwarf* dwarf, const CodeMap& code) : dwarf_(dwarf), code_(code) {}
 
@@ -240,6 +259,9 @@ std::vector<SourceFrame> DwarfIndex::lookup(std::uint64_t address) {
     for (std::size_t i = 0; i < chain.size(); ++i) {
         Dwarf_Die* die = &chain[chain.size() - 1 - i];
         fill_names(die, frames[i]);
+        if (frames[i].linkage_name == nullptr && frames[i].name != nullptr) {
+            frames[i].scope = &scope_of(*die);
+        }
         if (i + 1 < chain.size()) {
             fill_call_site(&unit_die, die, frames[i + 1]);
         }

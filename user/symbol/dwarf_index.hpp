@@ -8,6 +8,7 @@
 #include <elfutils/libdw.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,8 +24,10 @@ namespace memtrace {
 struct SourceFrame {
     const char* linkage_name = nullptr;
     const char* name = nullptr;
+    const std::string* scope = nullptr; ///< "ns::Type::", of a function without a linkage name in a language with scopes
     const char* file = nullptr;
-    std::uint32_t line = 0; ///< 0 = not said
+    std::uint32_t line = 0;   ///< 0 = not said
+    std::uint32_t column = 0; ///< 0 = not said
 };
 
 class DwarfIndex {
@@ -56,6 +59,7 @@ private:
     Unit* unit_of(std::uint64_t address);
     IntervalMap<DieOffset> index_functions(Dwarf_Die unit_die, bool nested_too);
     std::optional<DieOffset> function_at(Unit& unit, Dwarf_Die unit_die, std::uint64_t address);
+    const std::string& scope_of(Dwarf_Die function);
     bool collect_ranges(Dwarf_Die* die, std::uint64_t payload, std::vector<IntervalMap<std::uint64_t>::Interval>& out);
 
     Dwarf* dwarf_;
@@ -65,6 +69,7 @@ private:
     std::optional<IntervalMap<std::uint64_t>> unit_ranges_; ///< to indices of units_
     std::vector<Unit> units_;
     std::size_t ranges_read_ = 0;
+    std::map<const void*, std::string> scopes_; ///< by what libdw takes for the entry's identity; nodes stay where they are
 };
 
 } // namespace memtrace

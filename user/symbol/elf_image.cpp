@@ -37,11 +37,12 @@ std::uint64_t unpacked_size(Elf_Scn* section, const GElf_Shdr& header, std::stri
 
 } // namespace
 
-ElfImage::ElfImage(UniqueFd fd, Elf* elf) : fd_(std::move(fd)), elf_(elf) {
-    const void* bytes = nullptr;
-    const ssize_t size = dwelf_elf_gnu_build_id(elf_, &bytes);
+ElfImage::ElfImage(UniqueFd fd, std::unique_ptr<std::string> bytes, Elf* elf)
+    : fd_(std::move(fd)), bytes_(std::move(bytes)), elf_(elf) {
+    const void* id = nullptr;
+    const ssize_t size = dwelf_elf_gnu_build_id(elf_, &id);
     if (size >= static_cast<ssize_t>(kMinBuildId) && size <= static_cast<ssize_t>(kMaxBuildId)) {
-        build_id_.assign(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
+        build_id_.assign(static_cast<const char*>(id), static_cast<std::size_t>(size));
     }
 }
 
@@ -60,6 +61,17 @@ std::unique_ptr<ElfImage> ElfImage::open(UniqueFd fd) {
         return nullptr;
     }
     Elf* elf = elf_begin(fd.get(), map ? ELF_C_READ_MMAP : ELF_C_READ, nullptr);
+    return own(std::move(fd), nullptr, elf);
+}
+
+std::unique_ptr<ElfImage> ElfImage::open_memory(std::string bytes) {
+    elf_version(EV_CURRENT);
+    auto kept = std::make_unique<std::string>(std::move(bytes));
+    Elf* elf = elf_memory(kept->data(), kept->size());
+    return own({}, std::move(kept), elf);
+}
+
+std::unique_ptr<ElfImage> ElfImage::own(UniqueFd fd, std::unique_ptr<std::string> bytes, Elf* elf) {
     if (elf == nullptr) {
         return nullptr;
     }
@@ -67,7 +79,7 @@ std::unique_ptr<ElfImage> ElfImage::open(UniqueFd fd) {
         elf_end(elf);
         return nullptr;
     }
-    return std::unique_ptr<ElfImage>(new ElfImage(std::move(fd), elf));
+    return std::unique_ptr<ElfImage>(new ElfImage(std::move(fd), std::move(bytes), elf));
 }
 
 bool ElfImage::has_symtab() const {

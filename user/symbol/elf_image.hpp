@@ -17,6 +17,9 @@ public:
     /// Takes the descriptor of a regular file. Null where it is no ELF file that libelf can open.
     static std::unique_ptr<ElfImage> open(UniqueFd fd);
 
+    /// An ELF file in memory; fd() is -1.
+    static std::unique_ptr<ElfImage> open_memory(std::string bytes);
+
     ElfImage(const ElfImage&) = delete;
     ElfImage& operator=(const ElfImage&) = delete;
     ~ElfImage();
@@ -38,11 +41,13 @@ public:
     void terminate_debug_strings();
 
 private:
-    ElfImage(UniqueFd fd, Elf* elf);
+    ElfImage(UniqueFd fd, std::unique_ptr<std::string> bytes, Elf* elf);
+    static std::unique_ptr<ElfImage> own(UniqueFd fd, std::unique_ptr<std::string> bytes, Elf* elf);
     template <typename Visit>
     void for_each_debug_section(Visit visit) const; ///< visit(section, header, name)
 
     UniqueFd fd_;
+    std::unique_ptr<std::string> bytes_; ///< of a file in memory
     Elf* elf_;
     std::string build_id_;
     std::vector<std::unique_ptr<std::string>> terminated_; ///< copies of sections, in place of those in the file

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "symbol/demangle.hpp"
+#include "symbol/mini_debug_info.hpp"
 
 namespace memtrace {
 namespace {
@@ -19,13 +20,17 @@ std::string function_name(const SourceFrame& frame, const Symbol* symbol) {
     const std::string_view linkage = frame.linkage_name != nullptr ? frame.linkage_name : "";
     const std::string_view name = frame.name != nullptr ? frame.name : "";
     if (is_mangled(linkage)) {
-        return demangle(linkage);
+        auto text = demangle(linkage);
+        return text == linkage && !name.empty() ? std::string(name) : text; // beyond the limits: the short name reads better
     }
-    const bool rust_v0 = linkage.starts_with("_R"); // nothing here can demangle it: the short name reads better
-    if (symbol != nullptr && !rust_v0 && (!linkage.empty() || name.empty() || is_mangled(symbol->name))) {
+    if (symbol != nullptr && (!linkage.empty() || name.empty() || is_mangled(symbol->name))) {
         return demangle(symbol->name);
     }
-    return std::string(name.empty() ? linkage : name);
+    if (name.empty()) {
+        return std::string(linkage);
+    }
+    const bool of_c = symbol != nullptr && symbol->name == name; // extern "C", in whatever namespace: it is known by that name
+    return (frame.scope != nullptr && !of_c ? *frame.scope : "") + std::string(name);
 }
 
 } // namespace
@@ -43,20 +48,48 @@ void ModuleImage::load() {
     if (!main_) {
         return;
     }
-    const bool own_dwarf = main_->has_usable_dwarf();
-    if (!own_dwarf || !main_->has_symtab()) {
+    if (!main_->has_usable_dwarf() || !main_->has_symtab()) {
         debug_ = find_debug_file(roots_, path_, *main_);
     }
+    read_names();
+}
+
+/// Builds what is looked up in, from main_ and debug_.
+void ModuleImage::read_names() {
     symbols_.add(main_->elf());
     if (debug_.image) {
         symbols_.add(debug_.image->elf());
     }
+    if (!main_->has_symtab() && !(debug_.image && debug_.image->has_symtab())) {
+        mini_ = open_mini_debug_info(*main_);
+        if (mini_) {
+            symbols_.add(mini_->elf());
+        }
+    }
     symbols_.finish();
-    if (own_dwarf) {
+    if (main_->has_usable_dwarf()) {
         dwarf_ = DwarfIndex::open(*main_, path_, roots_, *code_);
     } else if (debug_.image) {
         dwarf_ = DwarfIndex::open(*debug_.image, debug_.path, roots_, *code_);
     }
+}
+
+std::string ModuleImage::missing_debug_file() const {
+    return main_ && !debug_.image && !main_->has_usable_dwarf() ? main_->build_id() : "";
+}
+
+bool ModuleImage::adopt_debug_file(UniqueFd fd, const std::string& path) {
+    auto image = ElfImage::open(std::move(fd));
+    if (!image || missing_debug_file().empty() || image->build_id() != main_->build_id()) {
+        return false;
+    }
+    dwarf_.reset();
+    symbols_ = SymbolTable();
+    mini_.reset();
+    resolved_.clear();
+    debug_ = {std::move(image), path};
+    read_names();
+    return true;
 }
 
 std::vector<SymbolLine> ModuleImage::look_up(std::uint64_t address) {
@@ -69,7 +102,7 @@ std::vector<SymbolLine> ModuleImage::look_up(std::uint64_t address) {
     for (std::size_t i = 0; i < frames.size(); ++i) {
         const bool inlined = i + 1 < frames.size();
         lines.push_back({function_name(frames[i], inlined ? nullptr : symbol), frames[i].file != nullptr ? frames[i].file : "",
-                         frames[i].line, inlined});
+                         frames[i].line, inlined, frames[i].column});
     }
     return lines;
 }

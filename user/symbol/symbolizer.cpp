@@ -5,6 +5,7 @@
 
 #include <compare>
 #include <map>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -48,6 +49,9 @@ struct Symbolizer::Impl {
     std::unordered_map<ModuleId, std::shared_ptr<ModuleImage>> modules;
     std::map<std::pair<FileKey, FileKey>, std::weak_ptr<ModuleImage>> images; ///< by file and root
     std::map<FileKey, std::weak_ptr<const DebugRoot>> roots;
+    Debuginfod* servers = nullptr;
+    std::set<ModuleId> asked_for;
+    std::multimap<std::string, ModuleId> waiting; ///< by the build-id of the debug file that the module lacks
 
     /// The directory `path`, shared with all who have it open. Null where it cannot be opened.
     std::shared_ptr<const DebugRoot> root(const std::string& path) {
@@ -67,6 +71,10 @@ struct Symbolizer::Impl {
     std::shared_ptr<ModuleImage> image(UniqueFd fd, const ModuleFile& file) {
         DebugRoots where;
         FileKey root_key;
+        if (file.symbols) {
+            where.push_back(file.symbols);
+            root_key = key_of(file.symbols->directory, true);
+        }
         if (!file.debug_root.empty()) {
             if (auto own = root(file.debug_root)) {
                 root_key = key_of(own->directory, true);
@@ -103,7 +111,45 @@ bool Symbolizer::add_module(ModuleId module, const ModuleFile& file) {
 
 std::vector<SymbolLine> Symbolizer::resolve(const Frame& frame) {
     const auto found = impl_->modules.find(frame.module);
-    return found != impl_->modules.end() ? found->second->resolve(frame.offset) : std::vector<SymbolLine>(1);
+    if (found == impl_->modules.end()) {
+        return std::vector<SymbolLine>(1);
+    }
+    auto lines = found->second->resolve(frame.offset);
+    if (impl_->servers != nullptr && impl_->asked_for.insert(frame.module).second) {
+        if (const auto build_id = found->second->missing_debug_file(); !build_id.empty()) {
+            impl_->waiting.emplace(build_id, frame.module);
+            impl_->servers->want(build_id);
+        }
+    }
+    return lines;
+}
+
+void Symbolizer::ask(Debuginfod& servers) {
+    impl_->servers = &servers;
+}
+
+Symbolizer::Arrivals Symbolizer::take_debug_files() {
+    Arrivals arrivals;
+    for (auto& answer : impl_->servers != nullptr ? impl_->servers->take() : std::vector<Debuginfod::Answer>()) {
+        const auto [begin, end] = impl_->waiting.equal_range(answer.build_id);
+        for (auto entry = begin; entry != end; ++entry) {
+            const auto& image = impl_->modules.at(entry->second);
+            auto fd = answer.path.empty() ? Result<UniqueFd>() : open_regular(answer.path);
+            // Of modules that share an image, the first one's file is for all of them.
+            if (!answer.path.empty() &&
+                (image->missing_debug_file().empty() || (fd && image->adopt_debug_file(std::move(*fd), answer.path)))) {
+                arrivals.renamed.push_back(entry->second);
+            } else if (!answer.path.empty()) {
+                answer.problem = "what came is none, or of another build";
+            }
+            if (!answer.problem.empty()) {
+                arrivals.problems.push_back("no debug file for " + image->path() + " from debuginfod: " + answer.problem);
+                break;
+            }
+        }
+        impl_->waiting.erase(begin, end);
+    }
+    return arrivals;
 }
 
 bool Symbolizer::follows_call(const Frame& frame) {

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "model/events.hpp"
+#include "symbol/debug_files.hpp"
+#include "symbol/debuginfod.hpp"
 
 namespace memtrace {
 
@@ -17,6 +19,7 @@ struct ModuleFile {
     std::string open_path;  ///< a path that opens the very file: /proc/PID/map_files/..., /proc/PID/root/..., or `path`
     std::string debug_root; ///< prefix under which /usr/lib/debug is tried before the host's: "/proc/PID/root", or empty
     int fd = -1; ///< an open descriptor of the file, borrowed only during add_module (it is duplicated); -1 = use open_path
+    std::shared_ptr<const DebugRoot> symbols = nullptr; ///< a directory to look for debug files in before the others; mostly none
 };
 
 class Symbolizer {
@@ -32,6 +35,16 @@ public:
     /// Names `frame`, a return address: what is looked up is the byte before it. Functions inlined there come first, each with its
     /// own line. Unknown names leave `function` empty. Never fails, never empty.
     std::vector<SymbolLine> resolve(const Frame& frame);
+
+    /// From now on, a debug file that a module lacks is asked for when an address in it is first resolved. `servers` must outlive this.
+    void ask(Debuginfod& servers);
+    struct Arrivals {
+        std::vector<ModuleId> renamed; ///< modules whose addresses may have other names now
+        std::vector<std::string>
+            problems; ///< a sentence for each file that a server had, or may have had, and that could not be used
+    };
+    /// Takes the debug files that have come since. Returns at once.
+    Arrivals take_debug_files();
 
     /// True where the bytes before the return address are a call instruction, or where that cannot be told (no file, another
     /// architecture). False proves that `frame` is no return address.
