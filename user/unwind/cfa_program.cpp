@@ -265,7 +265,8 @@ void encode_saved(const SavedRegister& saved, std::uint8_t& kind, std::int16_t& 
     kind = MT_SAVED_LOST;
     if (saved.kind == Kind::unspecified || saved.kind == Kind::same) { // both registers belong to the caller
         kind = MT_SAVED_SAME;
-    } else if ((saved.kind == Kind::at_cfa || (saved.kind == Kind::at_base && saved.base == MT_DWARF_BP)) && fits16(saved.offset)) {
+    } else if ((saved.kind == Kind::at_cfa || (saved.kind == Kind::at_base && saved.base == MT_DWARF_BP)) &&
+               fits16(saved.offset)) {
         kind = saved.kind == Kind::at_cfa ? MT_SAVED_AT_CFA : MT_SAVED_AT_BP;
         offset = static_cast<std::int16_t>(saved.offset);
     }

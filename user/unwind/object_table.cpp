@@ -73,7 +73,8 @@ FoundSection find_section(Elf* elf, const char* wanted) {
     Elf_Scn* section = nullptr;
     for (std::size_t seen = 0; seen < kMaxHeaders && (section = elf_nextscn(elf, section)) != nullptr; ++seen) {
         GElf_Shdr header;
-        if (gelf_getshdr(section, &header) == nullptr || header.sh_type == SHT_NOBITS || (header.sh_flags & SHF_COMPRESSED) != 0) {
+        if (gelf_getshdr(section, &header) == nullptr || header.sh_type == SHT_NOBITS ||
+            (header.sh_flags & SHF_COMPRESSED) != 0) {
             continue;
         }
         const char* name = elf_strptr(elf, names, header.sh_name);
@@ -157,9 +158,8 @@ std::optional<UnwindTable> UnwindObject::build() const {
         if (!read || read->size() != identity_.section_size) {
             return std::nullopt;
         }
-        return build_table({{reinterpret_cast<const char*>(read->data()), read->size()},
-                            identity_.section_address,
-                            identity_.is_debug_frame});
+        return build_table(
+            {{reinterpret_cast<const char*>(read->data()), read->size()}, identity_.section_address, identity_.is_debug_frame});
     }
     if (section_offset_ > image_.size() || image_.size() - section_offset_ < identity_.section_size) {
         return std::nullopt;

@@ -8,7 +8,8 @@ namespace memtrace {
 std::vector<std::uint32_t> encode_space(const std::vector<mt_unwind_range>& ranges) {
     std::vector<mt_unwind_range> kept;
     for (const auto& range : ranges) {
-        if (!kept.empty() && range.state != MT_RANGE_READY && kept.back().state == range.state && kept.back().end == range.start) {
+        if (!kept.empty() && range.state != MT_RANGE_READY && kept.back().state == range.state &&
+            kept.back().end == range.start) {
             kept.back().end = range.end;
         } else if (kept.size() < MT_MAX_RANGES) {
             kept.push_back(range);

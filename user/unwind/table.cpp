@@ -136,8 +136,8 @@ std::optional<UnwindTable> TableBuilder::finish(std::uint64_t end) {
     while (rows_.back().offset >= size) {
         rows_.pop_back();
     }
-    const auto header =
-        lay_out(static_cast<std::uint32_t>(size), static_cast<std::uint32_t>(rows_.size()), static_cast<std::uint32_t>(rules_.size()));
+    const auto header = lay_out(static_cast<std::uint32_t>(size), static_cast<std::uint32_t>(rows_.size()),
+                                static_cast<std::uint32_t>(rules_.size()));
     std::vector<std::uint32_t> words(header.words);
     std::memcpy(words.data(), &header, sizeof(header));
     std::memcpy(words.data() + header.rules_at, rules_.data(), rules_.size() * sizeof(mt_unwind_rule));
@@ -164,8 +164,8 @@ std::optional<UnwindTable> build_table(const FrameSection& section) {
         const auto& common = found.common[function.common];
         // Where two describe the same code, the one that begins later does.
         const auto limit = i + 1 < found.functions.size() ? std::min(function.end, found.functions[i + 1].begin) : function.end;
-        const CfaProgram program{section.bytes.substr(function.program, function.program_size), section.address + function.program,
-                                 function.begin};
+        const CfaProgram program{section.bytes.substr(function.program, function.program_size),
+                                 section.address + function.program, function.begin};
         run_cfa_program(common, program, common.initial, [&](std::uint64_t address, const CfaState* state) {
             if (address < limit) {
                 mt_unwind_rule unsupported{};
