@@ -20,6 +20,10 @@
 #ifndef MEMTRACE_UNWIND_H
 #define MEMTRACE_UNWIND_H
 
+#ifndef __bpf__
+#include <sys/cdefs.h> /* __always_inline */
+#endif
+
 #include "bpf/stack_hash.h"
 #include "bpf/unwind_table.h"
 

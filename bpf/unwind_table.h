@@ -30,7 +30,7 @@ struct mt_unwind_block {
 };
 MT_STATIC_ASSERT(sizeof(struct mt_unwind_block) == 64, "layout");
 
-struct mt_unwind_range {
+struct __attribute__((may_alias)) mt_unwind_range { /* lies in words */
     __u64 start; /* addresses in the process */
     __u64 end;
     __u32 delta; /* offset in the table of the byte at `start` */
@@ -52,7 +52,7 @@ enum mt_range_state {
 
 #define MT_UNWIND_MAGIC 0x3154556du /* "mUT1" */
 
-struct mt_unwind_header {
+struct __attribute__((may_alias)) mt_unwind_header {
     __u32 magic;
     __u32 size;    /* bytes of code */
     __u32 buckets; /* of 256 bytes */
@@ -89,7 +89,7 @@ enum mt_saved_kind {
     MT_SAVED_LOST,   /* not known */
 };
 
-struct mt_unwind_rule {
+struct __attribute__((may_alias)) mt_unwind_rule {
     __u8 cfa;  /* enum mt_cfa_kind */
     __u8 base; /* DWARF number of a register */
     __u8 bp;   /* enum mt_saved_kind */
