@@ -101,6 +101,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         return 0;
     }
     std::vector<std::uint32_t> words(rest.size() / sizeof(std::uint32_t));
+    if (words.empty()) {
+        return 0;
+    }
     std::memcpy(words.data(), rest.data(), words.size() * sizeof(std::uint32_t));
     if (data[0] % 4 == 2) {
         if (const auto table = UnwindTable::from_words(0, words)) {
