@@ -38,6 +38,8 @@
       "images (after an exec) that ended before anyone looked: no names, and nothing of an allocator that only they had")        \
     X(nested_misjudged, 1, "calls taken for nested in a call that, as it turned out, had been abandoned")                        \
     X(unwound_calls, 0, "calls whose return address was put back because an exception passed through")                           \
+    X(unwound_lost, 1,                                                                                                           \
+      "calls whose return address could not be put back before an exception passed through: it may have ended the program")      \
     X(out_unreadable, 1, "allocations not followed: the result pointer could not be read")                                       \
     X(rollback_lost, 1, "blocks lost when a realloc failed and the old block found no room")                                     \
     X(events_lost, 1, "process events lost: the ring buffer was full")                                                           \

@@ -34,48 +34,14 @@ struct mt_call {
     __u16 declined; /* its return is not seen: nobody says when it is over */
 };
 
-/* State of a traced thread: task storage, so it goes with the thread. The stack is scratch of the call in flight; it lies here and
+/* State of a traced thread: task storage, so it goes with the thread. The stack is scratch of the call in flight; such lies here and
  * not in a per-CPU map because a uprobe program can be preempted by another thread's. */
 struct mt_thread {
     struct mt_call call;
     struct mt_sampler sampler;
-    /* The return addresses that were replaced for the call in flight and for those inside it, outermost first. */
-    struct mt_return_slot slots[MT_MAX_RETURN_SLOTS];
-    __u32 slot_count;
-    __u32 zero;
     struct mt_stack stack;
+    struct mt_unwind_event unwinding; /* scratch */
 };
-
-/* A call has begun whose return address, `value`, lies at `address`. Slots below it are of calls that were left without returning.
- * After a tail call the trampoline lies there already: the slot of the first call is the one that knows what was there. */
-static inline void mt_push_slot(struct mt_thread* thread, __u64 address, __u64 value, __u64 trampoline) {
-    __u32 at = thread->slot_count;
-    for (__u32 i = 0; i < MT_MAX_RETURN_SLOTS && at != 0; i++) {
-        __u32 last = (at - 1) & (MT_MAX_RETURN_SLOTS - 1);
-        if (thread->slots[last].address > address || (thread->slots[last].address == address && value == trampoline)) {
-            break;
-        }
-        at = last;
-    }
-    thread->slot_count = at;
-    if (at < MT_MAX_RETURN_SLOTS && (at == 0 || value != trampoline)) {
-        __u32 slot = at;
-        /* Linux 6.1 refuses the program where the bound is checked on one copy of the number and another is used. */
-        __asm__ volatile("" : "+r"(slot));
-        slot &= MT_MAX_RETURN_SLOTS - 1;
-        thread->slots[slot].address = address;
-        thread->slots[slot].value = value;
-        thread->slot_count = slot + 1;
-    }
-}
-
-/* An inner call has returned. */
-static inline void mt_pop_slot(struct mt_thread* thread, __u64 address) {
-    __u32 last = thread->slot_count - 1;
-    if (last < MT_MAX_RETURN_SLOTS && thread->slots[last].address == address) {
-        thread->slot_count = last;
-    }
-}
 
 enum mt_entry_kind {
     MT_ENTRY_OUTERMOST, /* no call in flight */

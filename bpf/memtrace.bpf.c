@@ -7,6 +7,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "bpf/heap.h"
+#include "bpf/returns.h"
 #include "bpf/unwind_maps.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -30,25 +31,6 @@ static __always_inline void count_step(__u64 cookie, struct mt_counters* c) {
     if (cookie & MT_COOKIE_STEPPED) {
         MT_COUNT(c, stepped_hits);
     }
-}
-
-/* The address that the kernel writes over return addresses in this process: the first bytes of its [uprobes] page. */
-static __always_inline __u64 trampoline_address(void) {
-#if defined(__TARGET_ARCH_x86)
-    struct task_struct* task = (void*)bpf_get_current_task();
-    return BPF_CORE_READ(task, mm, uprobes_state.xol_area, vaddr);
-#else
-    return 0; /* the return address is in a register: nothing on the stack to compare */
-#endif
-}
-
-/* After 64 calls that were left without returning (longjmp), the kernel places no more return probes in a thread, for good
- * (MAX_URETPROBE_DEPTH in kernel/events/uprobes.c). */
-#define MAX_URETPROBE_DEPTH 64
-
-static __always_inline int returns_refused(struct task_struct* task) {
-    struct uprobe_task* utask = task->utask;
-    return utask && utask->depth >= MAX_URETPROBE_DEPTH;
 }
 
 /* Drops a call that was left without returning. Whether it took effect is unknown; a tentative removal is undone. */
@@ -76,7 +58,7 @@ static __always_inline int is_nested(struct mt_thread* thread, __u64 sp, __u64 c
         call->sp = 0;
         return 0;
     }
-    if (mt_classify_entry(call, sp, mt_word_at(call->sp), trampoline_address()) == MT_ENTRY_NESTED) {
+    if (mt_classify_entry(call, sp, mt_word_at(call->sp), mt_trampoline()) == MT_ENTRY_NESTED) {
         call->nested++;
         MT_COUNT(c, nested_calls);
         return 1;
@@ -112,10 +94,14 @@ static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct mt_thread
             .sp = mt_stack_pointer(ctx) + MT_RETURN_POPS,
             .bp = mt_frame_pointer(ctx),
             .bx = mt_base_pointer(ctx),
-            .trampoline = trampoline_address(),
+            .trampoline = mt_trampoline(),
             .space = (__u32)space,
         };
         __u64 hash;
+        if (cursor.pc == cursor.trampoline) { /* a tail call of a function with a return probe */
+            __u64 replaced = mt_replaced_address(mt_stack_pointer(ctx));
+            cursor.pc = replaced ? replaced : cursor.pc;
+        }
         thread->stack.address[0] = cursor.pc;
         hash = mt_unwind(&thread->stack, &cursor, max_frames);
         mt_count_stop(c, cursor.stop);
@@ -146,7 +132,7 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
     }
     MT_COUNT(c, hits_enter);
     count_step(cookie, c);
-    if (returns_refused(task)) {
+    if (mt_returns_refused(task)) {
         MT_COUNT(c, returns_refused);
         MT_COUNT_N(c, returns_refused_bytes, mt_requested_size(&arguments, &signature));
         return 0;
@@ -158,9 +144,6 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
     }
     call = &thread->call;
     if (is_nested(thread, sp, cookie, c)) {
-        if (!declinable && sp != call->sp) {
-            mt_push_slot(thread, sp, mt_return_address(ctx), trampoline_address());
-        }
         return 0;
     }
     size = mt_requested_size(&arguments, &signature);
@@ -183,8 +166,6 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
     if (kept) {
         call->stack_hash = capture_stack(ctx, thread, process, c);
     }
-    thread->slot_count = 0;
-    mt_push_slot(thread, sp, call->return_address, 0);
     return 1;
 }
 
@@ -210,9 +191,6 @@ static __always_inline int leave_call(struct pt_regs* ctx) {
     call = &thread->call;
     /* After a tail call both functions return at once, the inner one first, with one stack pointer: the cookie tells them apart. */
     if (!mt_is_own_return(call, mt_stack_pointer(ctx), MT_RETURN_POPS) || call->cookie != cookie || call->declined) {
-        if (call->sp != mt_stack_pointer(ctx) - MT_RETURN_POPS) {
-            mt_pop_slot(thread, mt_stack_pointer(ctx) - MT_RETURN_POPS);
-        }
         return 0;
     }
     call->sp = 0;
@@ -302,6 +280,22 @@ int free_enter(struct pt_regs* ctx) {
     return 0;
 }
 
+/* Run over all threads of the machine when probes go: names the calls of followed processes that are still in flight. */
+SEC("iter/task")
+int list_returns(struct bpf_iter__task* ctx) {
+    struct task_struct* task = ctx->task;
+    __u32 tgid;
+
+    if (!task) {
+        return 0;
+    }
+    tgid = task->tgid;
+    if (bpf_map_lookup_elem(&slots, &tgid)) {
+        mt_list_returns(ctx->meta->seq, task);
+    }
+    return 0;
+}
+
 /* ---- the life of a process ---------------------------------------------------------------------------------------------------- */
 
 static __always_inline void send_event(__u16 kind, __u32 slot, __u32 tgid, __u32 parent, mt_process_key key) {
@@ -323,62 +317,71 @@ static __always_inline void send_event(__u16 kind, __u32 slot, __u32 tgid, __u32
     bpf_ringbuf_submit(event, 0);
 }
 
-/* The unwinder of C++ reads return addresses from the stack; where the kernel put its trampoline it would find no function and end the
- * program. So before it starts, the true addresses must go back. BPF may not write them (kernels in lockdown refuse), so
- * the process is stopped for the moment that the collector needs to do it. An allocator that throws is next to unknown: this costs
- * others a probe hit for each exception. It does so for inactive processes too: calls may be in flight when tracing ends. */
-SEC("uprobe")
-int unwind_enter(struct pt_regs* ctx) {
-    __u64 cookie = bpf_get_attach_cookie(ctx);
-    struct mt_counters* c;
-    struct mt_process* process = known_process(cookie, &c);
-    struct mt_unwind_event* event;
-    struct task_struct* task = bpf_get_current_task_btf();
-    struct mt_thread* thread;
-    __u64 trampoline;
+/* Another memtrace's program has just been here and sent the signal: its collector does the same as ours would. */
+static __always_inline int is_about_to_stop(struct task_struct* task) {
+    return (BPF_CORE_READ(task, pending.signal.sig[0]) >> (19 /* SIGSTOP */ - 1)) & 1;
+}
 
-    if (!process) {
-        return 0;
-    }
-    thread = bpf_task_storage_get(&threads, task, 0, 0);
-    if (!thread || !thread->call.sp || thread->call.declined || thread->call.sp < mt_stack_pointer(ctx)) {
-        return 0;
-    }
-    trampoline = trampoline_address();
-    event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-    if (!event) {
-        MT_COUNT(c, events_lost);
-        return 0;
-    }
+/* The collector will do it while the process stands still. 0, or an error. */
+static __always_inline int ask_to_restore(struct mt_unwind_event* event, const struct mt_process* process,
+                                          struct task_struct* task) {
     event->event.kind = MT_EVENT_UNWIND;
     event->event.size = sizeof(*event);
     event->event.tgid = process->tgid;
-    event->event.parent = 0;
     event->event.key = process->key;
     event->event.time_ns = bpf_ktime_get_ns();
     bpf_get_current_comm(event->event.comm, sizeof(event->event.comm));
-    event->trampoline = trampoline;
     event->switches = task->nvcsw;
     event->tid = (__u32)bpf_get_current_pid_tgid();
     event->zero = 0;
-    for (__u32 i = 0; i < MT_MAX_RETURN_SLOTS; i++) {
-        event->slots[i].address = 0;
-        event->slots[i].value = thread->slots[i].value;
-        if (i < thread->slot_count && thread->slots[i].address >= mt_stack_pointer(ctx) &&
-            mt_word_at(thread->slots[i].address) == trampoline) {
-            event->slots[i].address = thread->slots[i].address;
-            event->event.parent++;
-        }
-    }
-    if (event->event.parent == 0) {
-        bpf_ringbuf_discard(event, 0);
+    return bpf_ringbuf_output(&events, event, sizeof(*event), 0) || bpf_send_signal_thread(19 /* SIGSTOP */);
+}
+
+/* An exception is about to pass through the calls in flight, or a cancelled thread leaves all its frames: the true return addresses must
+ * be back first (bpf/returns.h). Where the kernel does not let it be done here, the process is stopped for the moment that the collector
+ * needs to do it. An allocator that throws is next to unknown: this costs others a probe hit for each exception. It is done for
+ * inactive processes too: calls may be in flight when tracing ends. */
+SEC("uprobe")
+int unwind_enter(struct pt_regs* ctx) {
+    struct mt_counters* c;
+    struct mt_process* process = known_process(bpf_get_attach_cookie(ctx), &c);
+    struct task_struct* task = bpf_get_current_task_btf();
+    struct mt_thread* thread;
+    struct mt_unwind_event* event;
+    __u64 trampoline = mt_trampoline();
+    __u64 sp = mt_stack_pointer(ctx);
+    __u32 count;
+    __u32 lost;
+
+    if (!process || !trampoline || !task->utask || !task->utask->depth) {
         return 0;
     }
-    MT_COUNT(c, unwound_calls);
-    thread->call.nested = 0; /* those were inside it indeed */
-    abandon_call(thread, c); /* even if it returns after all: its return probe is gone */
-    bpf_send_signal_thread(19 /* SIGSTOP */);
-    bpf_ringbuf_submit(event, 0);
+    thread = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    if (!thread) {
+        MT_COUNT(c, task_state_lost);
+        return 0;
+    }
+    event = &thread->unwinding;
+    event->trampoline = trampoline;
+    mt_find_returns(task, sp, event);
+    count = event->event.parent;
+    if (count == 0) { /* as it is practically always */
+        return 0;
+    }
+    lost = count > MT_MAX_RETURN_SLOTS ? count - MT_MAX_RETURN_SLOTS : 0;
+    if (may_write_user) {
+        lost += mt_restore_returns(event);
+    } else if (!is_about_to_stop(task) && ask_to_restore(event, process, task)) {
+        lost = count;
+    }
+    if (lost) {
+        MT_COUNT_N(c, unwound_lost, lost);
+    }
+    if (thread->call.sp >= sp && !thread->call.declined) {
+        MT_COUNT(c, unwound_calls);
+        thread->call.nested = 0; /* those were inside it indeed */
+        abandon_call(thread, c); /* even if it returns after all: its return probe is gone */
+    }
     return 0;
 }
 
@@ -395,7 +398,7 @@ int jump_enter(struct pt_regs* ctx) {
     }
     thread = bpf_task_storage_get(&threads, bpf_get_current_task_btf(), 0, 0);
     if (thread && !thread->call.declined && thread->call.sp > mt_stack_pointer(ctx) &&
-        mt_word_at(thread->call.sp) == trampoline_address()) {
+        mt_word_at(thread->call.sp) == mt_trampoline()) {
         thread->call.nested = 0; /* those were inside it indeed */
         abandon_call(thread, c);
     }

@@ -14,6 +14,14 @@ int probe_test(void* ctx) {
     return 0;
 }
 
+/* Never attached: a kernel in lockdown refuses to load it. */
+SEC("?uprobe")
+int probe_write(void* ctx) {
+    __u64 word = 0;
+    (void)ctx;
+    return (int)bpf_probe_write_user(0, &word, sizeof(word));
+}
+
 /* The same for session links: counts entries, declines the return of every call unless `wants_return`. */
 extern bool bpf_session_is_return(void) __ksym __weak;
 

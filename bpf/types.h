@@ -115,7 +115,7 @@ struct mt_return_slot {
     __u64 value;
 };
 
-#define MT_MAX_RETURN_SLOTS 8 /* a power of two */
+#define MT_MAX_RETURN_SLOTS 16 /* calls in flight inside each other */
 
 struct mt_unwind_event {
     struct mt_event event; /* `parent` holds the number of slots */
@@ -123,8 +123,17 @@ struct mt_unwind_event {
     __u64 switches;        /* voluntary context switches of the thread so far: the stop that follows is the next one */
     __u32 tid;
     __u32 zero;
-    struct mt_return_slot slots[MT_MAX_RETURN_SLOTS];
+    struct mt_return_slot slots[MT_MAX_RETURN_SLOTS]; /* unused ones are zero */
 };
 MT_STATIC_ASSERT(sizeof(struct mt_unwind_event) == 64 + 16 * MT_MAX_RETURN_SLOTS, "layout");
+
+/* A call in flight whose return address the kernel has replaced: the word at `address` is `trampoline` as long as it lasts. */
+struct mt_pending_return {
+    __u64 address;
+    __u64 trampoline; /* 0: not known on this architecture */
+    __u32 tgid;
+    __u32 zero;
+};
+MT_STATIC_ASSERT(sizeof(struct mt_pending_return) == 24, "layout");
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef MEMTRACE_UNWIND_MAPS_H
 #define MEMTRACE_UNWIND_MAPS_H
 
+#include "bpf/returns.h"
 #include "bpf/unwind_table.h"
 #include "bpf/walk.h"
 
@@ -31,8 +32,18 @@ static __always_inline const struct mt_unwind_block* mt_block_at(mt_shard_handle
 static __always_inline long mt_read_user(void* to, __u32 size, __u64 at) {
     return bpf_probe_read_user(to, size, (void*)at);
 }
-static __always_inline __u64 mt_replaced_address(__u64 slot) {
-    (void)slot;
+/* Of a return probe of whatever tracer: the kernel's list knows. Seldom, so it may be slow. */
+__noinline __u64 mt_replaced_address(__u64 slot) {
+    struct task_struct* task = (void*)bpf_get_current_task();
+    struct return_instance* entry = BPF_CORE_READ(task, utask, return_instances);
+    __u64 trampoline = mt_trampoline();
+    for (__u32 i = 0; i < MAX_URETPROBE_DEPTH && entry; i++) {
+        __u64 value = BPF_CORE_READ(entry, orig_ret_vaddr);
+        if (BPF_CORE_READ(entry, stack) == slot && value != trampoline) {
+            return value;
+        }
+        entry = BPF_CORE_READ(entry, next);
+    }
     return 0;
 }
 #define MT_GLOBAL __noinline

@@ -32,8 +32,14 @@ RELOCATED = {
     "percpu_counter": "count counters",
     "mm_struct": "uprobes_state rss_stat brk",
     "bpf_array": "pptrs",
-    "uprobe_task": "depth",
-    "task_struct": "tgid real_parent mm utask nvcsw",
+    "return_instance": "stack orig_ret_vaddr next",
+    "uprobe_task": "return_instances depth",
+    "sigset_t": "sig",
+    "sigpending": "signal",
+    "task_struct": "tgid real_parent mm utask nvcsw pending",
+    "seq_file": "",
+    "bpf_iter_meta": "seq",
+    "bpf_iter__task": "meta task",
 }
 
 PROLOGUE = """\
@@ -136,6 +142,10 @@ class Btf:
         types = json.loads(dump.stdout)["types"]
         self.by_id = {entry["id"]: entry for entry in types}
         self.structs = {entry["name"]: entry for entry in types if entry["kind"] == "STRUCT"}
+        unnamed = {entry["id"]: entry for entry in types if entry["kind"] == "STRUCT" and entry["name"] == "(anon)"}
+        self.typedefs = {
+            entry["name"]: unnamed[entry["type_id"]] for entry in types if entry["kind"] == "TYPEDEF" and entry["type_id"] in unnamed
+        }
         self.constants = {}
         for entry in types:
             if entry["kind"] in ("ENUM", "ENUM64"):
@@ -164,6 +174,8 @@ class Btf:
             return self.declare(entry["type_id"], name)
         if kind in ("STRUCT", "UNION", "FWD") and entry["name"] != "(anon)":
             return f"struct {entry['name']} {name}"
+        if entry.get("name") in self.typedefs:
+            return f"{entry['name']} {name}"
         if kind in ("INT", "TYPEDEF"):
             spelled = SPELLING.get(entry["name"], PLAIN_TYPEDEFS.get(entry["name"], entry["name"]))
             if kind == "TYPEDEF" and spelled == entry["name"]:
@@ -187,15 +199,16 @@ def constants(btf):
 def structures(btf):
     yield "\n#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)\n"
     for name, wanted in RELOCATED.items():
-        if name not in btf.structs:
+        struct = btf.structs.get(name) or btf.typedefs.get(name)
+        if not struct:
             fail(f"this kernel has no struct {name}")
-        fields = dict(btf.fields(btf.structs[name]))
+        fields = dict(btf.fields(struct))
         lines = ""
         for field in wanted.split():
             if field not in fields:
                 fail(f"this kernel's struct {name} has no field {field}")
             lines += f"    {btf.declare(fields[field], field)};\n"
-        yield f"\nstruct {name} {{\n{lines}}};\n"
+        yield f"\nstruct {name} {{\n{lines}}};\n" if name in btf.structs else f"\ntypedef struct {{\n{lines}}} {name};\n"
     yield "\n#pragma clang attribute pop\n"
 
 

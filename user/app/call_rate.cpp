@@ -186,7 +186,7 @@ std::string describe_share(const CallRate& rate, double share) {
 
 Result<CallRate> measure_call_rate(std::int32_t pid, const std::string& allocator, const KernelFeatures& features,
                                    std::optional<std::uint64_t> window_ns, const StopSignals& signals) {
-    auto tracer = HeapTracer::load(kLimits, features.best_method(), features.costs);
+    auto tracer = HeapTracer::load(kLimits, features.best_method(), features);
     if (!tracer) {
         return tl::unexpected(tracer.error());
     }

@@ -29,8 +29,7 @@ std::string describe_object(const ProbeObject& object) {
 }
 
 constexpr auto kTablesPatience = std::chrono::milliseconds(250);
-constexpr auto kLastCalls = std::chrono::milliseconds(20); ///< without an unwinding
-constexpr auto kLastCallsPatience = std::chrono::seconds(2);
+constexpr auto kLastCallsPatience = std::chrono::seconds(2); ///< a call that sleeps for so long will hardly throw
 
 /// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.
 bool has_linker(std::int32_t pid) {
@@ -45,6 +44,12 @@ bool has_linker(std::int32_t pid) {
 }
 
 } // namespace
+
+Collector::~Collector() {
+    if (!released_) { // an error has ended the run
+        deactivate_all();
+    }
+}
 
 std::uint16_t Collector::allocator_index(const std::string& name) {
     const auto found = std::find(allocators_.begin(), allocators_.end(), name);
@@ -75,6 +80,7 @@ Status Collector::follow(std::int32_t pid, Stage stage) {
     process.key = *key;
     if (auto status = start_process(pid, process, stage); !status) {
         unwind_.forget(process.key);
+        release({process.key});
         tracer_.remove_process(process.key);
         return status;
     }
@@ -234,21 +240,27 @@ void Collector::deactivate_all() {
             pages_->deactivate(pid);
         }
     }
-    (void)take_kernel_events();
+    released_ = true;
+    std::vector<mt_process_key> keys;
     for (const auto& [pid, process] : followed_) {
-        (void)tracer_.watch(process.key, false, false); // what only detaches does not fail
+        keys.push_back(process.key);
+    }
+    release(keys);
+}
+
+/// What is told meanwhile of an exec or a library comes too late to matter.
+void Collector::release(const std::vector<mt_process_key>& keys) {
+    for (const auto key : keys) {
+        (void)tracer_.watch(key, false, false); // what only detaches does not fail
         (void)take_kernel_events();
     }
-    // No call is probed any more; those in flight return within microseconds of their own time, or throw.
-    const auto begin = std::chrono::steady_clock::now();
-    auto quiet_since = begin;
-    for (auto now = begin; now < quiet_since + kLastCalls && now < begin + kLastCallsPatience;) {
-        unwindings_served_ = false;
+    // No call is probed any more. Those in flight end within microseconds of their own time, or throw: then the hooks must be there.
+    const auto deadline = std::chrono::steady_clock::now() + kLastCallsPatience;
+    while (tracer_.has_pending_returns() && std::chrono::steady_clock::now() < deadline) {
         (void)take_kernel_events();
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        now = std::chrono::steady_clock::now();
-        quiet_since = unwindings_served_ ? now : quiet_since;
     }
+    (void)take_kernel_events();
 }
 
 void Collector::mark_detached() {
@@ -278,6 +290,7 @@ void Collector::on_exec(const mt_event& event) {
     tracer_.adopt_key(key);
     if (const auto status = check_program(pid); !status && read_process_info(pid)) { // libc's probes would hold in there as well
         say(status.error().message);
+        release({key});
         tracer_.remove_process(key);
         if (pages_) {
             pages_->end(pid);
@@ -328,7 +341,6 @@ std::vector<mt_event> Collector::take_kernel_events() {
             return threads;
         });
         waiting.erase(pid);
-        unwindings_served_ = true;
     }
     return events;
 }

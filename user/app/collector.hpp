@@ -41,6 +41,10 @@ class Collector {
 public:
     Collector(HeapTracer& tracer, CollectorOptions options, EventSink sink)
         : tracer_(tracer), options_(std::move(options)), sink_(std::move(sink)), unwind_(tracer, "") {}
+    Collector(const Collector&) = delete;
+    Collector& operator=(const Collector&) = delete;
+    /// Leaves the processes as deactivate_all does, where that was not done.
+    ~Collector();
     /// The pages tier follows what is followed from now on, also what has no allocator that can be found. `tracer` must outlive this.
     void watch_pages(PageTracer& tracer);
     /// Where the pages tier has more to say than should wait for a tick: a descriptor, -1 where it is not watched.
@@ -64,8 +68,8 @@ public:
     void rescan(std::int32_t pid, bool held);
     /// Takes the last figures of a process, then detaches from it.
     void end(std::int32_t pid, EndReason reason);
-    /// Stops all processes' figures at one moment, then takes away the probes of allocations and frees. What threads that unwind ask
-    /// for meanwhile is served, or they would stay stopped. Takes some 100 ms.
+    /// Stops all processes' figures at one moment, then takes away the probes of allocations and frees, and waits for the calls in
+    /// flight to end. Threads that unwind meanwhile are served, or they would stay stopped. Takes some 100 ms.
     void deactivate_all();
     /// Tells the model that tracing of the processes still followed ends here.
     void mark_detached();
@@ -126,6 +130,7 @@ private:
     void learn_modules(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
     void on_exec(const mt_event& event);
     void tell_end(const Followed& process, EndReason reason);
+    void release(const std::vector<mt_process_key>& keys);
     std::vector<mt_event> take_kernel_events();
     std::uint16_t allocator_index(const std::string& name);
     std::optional<Frame> locate(std::int32_t pid, Followed& process, std::uint64_t address);
@@ -164,8 +169,8 @@ private:
     std::string mode_reason_;
     bool watch_allocations_ = true;
     bool watch_frees_ = true;
-    double load_bytes_ = 0;          ///< allocated so far, as of take_load
-    bool unwindings_served_ = false; ///< since it was last cleared
+    bool released_ = false; ///< no probes on allocations and frees are left
+    double load_bytes_ = 0; ///< allocated so far, as of take_load
     std::uint32_t next_process_ = 1;
     std::uint32_t next_module_ = 1;
     std::uint32_t next_stack_ = 1;

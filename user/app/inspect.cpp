@@ -168,6 +168,11 @@ int run_doctor() {
     print_check(features.uprobe_session, "uprobe session links",
                 features.uprobe_session ? "nested and unsampled calls pay for no return probe"
                                         : "not offered (Linux 6.13 or newer): every allocation pays for its return probe");
+    print_check(features.writes_user, "exceptions in place",
+                features.writes_user
+                    ? "nobody is stopped when an exception passes through a probed call"
+                    : "this kernel is in lockdown: an exception that passes through a probed call stops the process "
+                      "for a moment");
     const auto pages = PageTracer::load({.max_processes = 1, .max_sites = 1, .max_stacks = 1});
     print_check(pages.has_value(), "pages tier",
                 pages ? pages->source() : pages.error().message + ": growth that no malloc explains stays unexplained");

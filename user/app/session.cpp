@@ -155,7 +155,7 @@ Status Session::load(const KernelFeatures& features) {
     TracerLimits limits;
     limits.max_live = options_.max_live;
     limits.max_frames = options_.max_frames;
-    auto tracer = HeapTracer::load(limits, method, features.costs);
+    auto tracer = HeapTracer::load(limits, method, features);
     if (!tracer) {
         return tl::unexpected(tracer.error());
     }

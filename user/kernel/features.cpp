@@ -58,6 +58,13 @@ ProbeTest load_probe_test(int attach_type) {
     return probe_test_bpf__load(skeleton.get()) == 0 ? std::move(skeleton) : nullptr;
 }
 
+/// A kernel in lockdown has no such helper: "bpf: Add lockdown check for probe_write_user helper" (5.14).
+bool may_write_user() {
+    const ProbeTest skeleton(probe_test_bpf__open());
+    return skeleton != nullptr && bpf_program__set_autoload(skeleton->progs.probe_write, true) == 0 &&
+           probe_test_bpf__load(skeleton.get()) == 0;
+}
+
 /// Kernels of 6.6 to 6.9 filtered by thread, not by process (fixed by "bpf: Fix uprobe multi pid filter check", 6.10): so call it
 /// from another thread.
 bool seen_from_other_thread(const ProbeTest& test) {
@@ -154,6 +161,7 @@ KernelFeatures detect_features() {
         try_perf_event(features);
     }
     try_uprobe_session(features);
+    features.writes_user = may_write_user();
     return features;
 }
 

@@ -29,6 +29,7 @@ struct KernelFeatures {
     bool uprobe_multi = false;       ///< links can be made and see every thread of the process they are for
     bool uprobe_session = false;     ///< an entry program can decline the return probe
     std::string uprobe_multi_reason; ///< why not, where not
+    bool writes_user = false;        ///< programs may write to the memory of the process that they run in: not in lockdown
     HitCosts costs;                  ///< measured here and now
     [[nodiscard]] AttachMethod best_method() const {
         return uprobe_session ? AttachMethod::uprobe_session

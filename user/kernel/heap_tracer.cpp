@@ -15,6 +15,7 @@
 #include "bpf/signature.h"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
+#include "kernel/pending_returns.hpp"
 #include "kernel/probe_plan.hpp"
 #include "kernel/process_table.hpp"
 #include "kernel/program_timer.hpp"
@@ -59,6 +60,7 @@ struct HeapTracer::Impl {
     AttachMethod method = AttachMethod::uprobe_multi;
     std::vector<AttachedProcess> processes; ///< by slot
     HitCosts costs;
+    bool writes_user = false;
     ProbePlanner planner{LongNops::stepped};
     ProgramTimer timer;
     std::optional<UnwindShards> shards;
@@ -97,6 +99,7 @@ struct HeapTracer::Impl {
         bpf_map__set_max_entries(skeleton->maps.counters, limits.max_processes);
         bpf_map__set_max_entries(skeleton->maps.unwind_shards, max_shards());
         skeleton->rodata->max_frames = limits.max_frames;
+        skeleton->rodata->may_write_user = writes_user;
         fill_draws(skeleton->rodata->sample_draws);
         fill_weights(skeleton->rodata->sample_weights);
         const auto& progs = skeleton->progs;
@@ -225,12 +228,13 @@ HeapTracer::~HeapTracer() = default;
 HeapTracer::HeapTracer(HeapTracer&&) noexcept = default;
 HeapTracer& HeapTracer::operator=(HeapTracer&&) noexcept = default;
 
-Result<HeapTracer> HeapTracer::load(const TracerLimits& limits, AttachMethod method, const HitCosts& costs) {
+Result<HeapTracer> HeapTracer::load(const TracerLimits& limits, AttachMethod method, const KernelFeatures& features) {
     capture_libbpf_log();
     auto impl = std::make_unique<Impl>();
     impl->limits = limits;
     impl->method = method;
-    impl->costs = costs;
+    impl->costs = features.costs;
+    impl->writes_user = features.writes_user;
     if (auto status = impl->load(); !status) {
         return tl::unexpected(status.error());
     }
@@ -292,6 +296,10 @@ Status HeapTracer::watch(mt_process_key process, bool allocations, bool frees) {
     return {};
 }
 
+bool HeapTracer::has_pending_returns() const {
+    return any_pending_return(impl_->skeleton->progs.list_returns);
+}
+
 void HeapTracer::activate(mt_process_key process) {
     impl_->timer.update(monotonic_ns());
     ProcessTable::store(impl_->slots[process].active, 1u);
@@ -315,12 +323,12 @@ void HeapTracer::set_space(mt_process_key process, std::uint32_t shard) {
 void HeapTracer::remove_process(mt_process_key process) {
     const std::uint32_t slot = MT_PROCESS_SLOT(process);
     deactivate(process);
-    const auto tgid = impl_->slots[slot].tgid;
-    bpf_map_delete_elem(impl_->fd(impl_->skeleton->maps.slots), &tgid);
     {
         const SignalGuard guard;
         impl_->processes[slot] = AttachedProcess{};
     }
+    const auto tgid = impl_->slots[slot].tgid;
+    bpf_map_delete_elem(impl_->fd(impl_->skeleton->maps.slots), &tgid);
     forget_image(process);
 }
 

@@ -50,8 +50,8 @@ struct TracerLimits {
 
 class HeapTracer {
 public:
-    /// `costs` as measured (features.hpp): what they say of nops decides where probes go.
-    static Result<HeapTracer> load(const TracerLimits& limits, AttachMethod method, const HitCosts& costs);
+    /// `features` as found here: what their costs say of nops decides where probes go.
+    static Result<HeapTracer> load(const TracerLimits& limits, AttachMethod method, const KernelFeatures& features);
     ~HeapTracer();
     HeapTracer(HeapTracer&&) noexcept;
     HeapTracer& operator=(HeapTracer&&) noexcept;
@@ -62,6 +62,9 @@ public:
     Status attach(mt_process_key process, std::int32_t pid, const ProbeObject& object);
     /// Keeps the probes of allocations, and those of frees, attached or not; what is to be attached again is what attach() was given.
     Status watch(mt_process_key process, bool allocations, bool frees);
+    /// Whether some thread of the processes is in a call whose return address the kernel replaced. Once allocations are not watched any
+    /// more these end; the hooks that keep exceptions safe must not go before.
+    [[nodiscard]] bool has_pending_returns() const;
     void activate(mt_process_key process);
     void deactivate(mt_process_key process);
     /// From here on allocations of this process are sampled, one in `interval` bytes on average (1 to MT_MAX_INTERVAL); 0: all are
@@ -72,7 +75,7 @@ public:
     /// From here on stacks of this process are unwound by the ranges in that shard. Does nothing once an exec has changed the key. May
     /// be called from another thread than all else.
     void set_space(mt_process_key process, std::uint32_t shard);
-    /// Detaches from the process and forgets its blocks and sites.
+    /// Detaches from the process, which must have no pending returns, and forgets its blocks and sites.
     void remove_process(mt_process_key process);
     /// Forgets the blocks and sites of this key alone: the image that an exec replaced.
     void forget_image(mt_process_key process);

@@ -113,8 +113,23 @@ struct bpf_array {
     void *pptrs[0];
 };
 
+struct return_instance {
+    unsigned long stack;
+    unsigned long orig_ret_vaddr;
+    struct return_instance *next;
+};
+
 struct uprobe_task {
+    struct return_instance *return_instances;
     unsigned int depth;
+};
+
+typedef struct {
+    unsigned long sig[1];
+} sigset_t;
+
+struct sigpending {
+    sigset_t signal;
 };
 
 struct task_struct {
@@ -123,6 +138,19 @@ struct task_struct {
     struct mm_struct *mm;
     struct uprobe_task *utask;
     unsigned long nvcsw;
+    struct sigpending pending;
+};
+
+struct seq_file {
+};
+
+struct bpf_iter_meta {
+    struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+    struct bpf_iter_meta *meta;
+    struct task_struct *task;
 };
 
 #pragma clang attribute pop
