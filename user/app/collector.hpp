@@ -26,6 +26,7 @@
 #include "proc/allocators.hpp"
 #include "proc/maps.hpp"
 #include "symbol/symbolizer.hpp"
+#include "unwind/table_cache.hpp"
 
 namespace memtrace {
 
@@ -40,7 +41,8 @@ struct CollectorOptions {
 class Collector {
 public:
     Collector(HeapTracer& tracer, CollectorOptions options, EventSink sink)
-        : tracer_(tracer), options_(std::move(options)), sink_(std::move(sink)), unwind_(tracer, "") {}
+        : tracer_(tracer), options_(std::move(options)), sink_(std::move(sink)),
+          unwind_(tracer, TableCache::default_directory()) {}
     Collector(const Collector&) = delete;
     Collector& operator=(const Collector&) = delete;
     /// Leaves the processes as deactivate_all does, where that was not done.

@@ -40,6 +40,17 @@ bool same_mappings(const std::vector<Mapping>& a, const std::vector<Mapping>& b)
 
 } // namespace
 
+std::optional<UnwindTable> UnwindRegistry::table_of(const UnwindObject& code) const {
+    auto table = cache_.load(code.identity());
+    if (!table) {
+        table = code.build();
+        if (table) {
+            cache_.store(code.identity(), *table);
+        }
+    }
+    return table;
+}
+
 /// Compiles the object of a mapping, unless it is known.
 void UnwindRegistry::learn(std::int32_t pid, const Mapping& mapping, Batch& batch) {
     const auto identity = identity_of(mapping);
@@ -55,7 +66,7 @@ void UnwindRegistry::learn(std::int32_t pid, const Mapping& mapping, Batch& batc
         fd = std::move(*opened);
     }
     auto code = identity == kVdso ? vdso_object() : UnwindObject::from_file(fd.get());
-    const auto table = code ? code->build() : std::nullopt;
+    const auto table = code ? table_of(*code) : std::nullopt;
     Object object;
     if (table) {
         object.code = std::move(*code);

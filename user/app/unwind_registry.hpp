@@ -12,13 +12,13 @@
 #include "kernel/heap_tracer.hpp"
 #include "proc/maps.hpp"
 #include "unwind/object_table.hpp"
+#include "unwind/table_cache.hpp"
 
 namespace memtrace {
 
 class UnwindRegistry {
 public:
-    UnwindRegistry(HeapTracer& tracer, std::string cache_directory)
-        : tracer_(tracer), cache_directory_(std::move(cache_directory)) {}
+    UnwindRegistry(HeapTracer& tracer, std::string cache_directory) : tracer_(tracer), cache_(std::move(cache_directory)) {}
 
     /// Makes the kernel half unwind the process's stacks by `mappings`, executable ones.
     Status map(mt_process_key process, std::int32_t pid, const std::vector<Mapping>& mappings);
@@ -42,12 +42,13 @@ private:
         std::vector<FileIdentity> objects;
     };
 
+    [[nodiscard]] std::optional<UnwindTable> table_of(const UnwindObject& code) const;
     void learn(std::int32_t pid, const Mapping& mapping, Batch& batch);
     [[nodiscard]] mt_unwind_range range_of(const Mapping& mapping) const;
     void release(const Space& space);
 
     HeapTracer& tracer_;
-    std::string cache_directory_;
+    TableCache cache_;
     std::map<FileIdentity, Object> objects_;
     std::map<mt_process_key, Space> spaces_;
     std::map<std::uint32_t, std::uint32_t> users_; ///< of a shard with tables: how many spaces
