@@ -52,8 +52,11 @@ __noinline __u64 mt_replaced_address(__u64 slot) {
 
 /* Counts what stopped a walk first: the counters have the order of enum mt_unwind_stop. */
 static __always_inline void mt_count_stop(struct mt_counters* c, __u32 stop) {
-    if (stop >= MT_UNWIND_UNMAPPED && stop <= MT_UNWIND_DEEP) {
-        __sync_fetch_and_add(&c->value[MT_COUNTER_unwind_unmapped + stop - MT_UNWIND_UNMAPPED], 1);
+    __u32 reason = stop - MT_UNWIND_UNMAPPED;
+    /* Linux 6.1 refuses the program where the bound is checked on one copy of the number and another is used. */
+    __asm__ volatile("" : "+r"(reason));
+    if (reason <= MT_UNWIND_DEEP - MT_UNWIND_UNMAPPED) {
+        __sync_fetch_and_add(&c->value[MT_COUNTER_unwind_unmapped + reason], 1);
     }
 }
 MT_STATIC_ASSERT(MT_COUNTER_unwind_deep - MT_COUNTER_unwind_unmapped == MT_UNWIND_DEEP - MT_UNWIND_UNMAPPED, "same order");
