@@ -31,7 +31,7 @@ struct mt_unwind_block {
 MT_STATIC_ASSERT(sizeof(struct mt_unwind_block) == 64, "layout");
 
 struct __attribute__((may_alias)) mt_unwind_range { /* lies in words */
-    __u64 start; /* addresses in the process */
+    __u64 start;                                    /* addresses in the process */
     __u64 end;
     __u32 delta; /* offset in the table of the byte at `start` */
     __u32 shard; /* that the table is in; MT_NO_SHARD: none, or not yet */
