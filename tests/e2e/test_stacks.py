@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from memtrace_runner import Memtrace, counters
-from targets import Target, bare_name
+from targets import TARGETS, Target, bare_name
 from test_postgres import Load, only_backend, running_cluster  # noqa: F401 # pylint: disable=unused-import
-from tracer import wait_until
+from tracer import breakpoints, wait_until
 
 COMPLETE = 0.99  # of the allocations
 
@@ -77,6 +77,27 @@ def test_each_kind_of_stack_is_whole(tmp_path):
         bottom = names(site)[-1]
         assert bottom in (THREAD_STARTS if function == "leak_in_thread" else {"_start"}), (function, names(site))
     assert complete_share(report) == 1, counters(report)
+
+
+def test_return_probes_of_another_tracer_are_seen_through(tmp_path):
+    """The kernel writes its trampoline over the return addresses of 21 frames. gdb and others find no function there."""
+    with Target.start("stacks") as target:
+        pid = target.ready()
+        probe = f"uretprobe:{TARGETS / 'stacks'}:_ZL9recursioni {{ @returns = count(); }}"
+        with subprocess.Popen(["bpftrace", "-p", str(pid), "-e", probe], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as other:
+            try:
+                wait_until(lambda: breakpoints(pid) or other.poll() is not None, "bpftrace attaches")
+                with Memtrace.attach(tmp_path, pid) as memtrace:
+                    target.go()
+                    target.truth()
+                    report = memtrace.stop()
+            finally:
+                other.send_signal(signal.SIGINT)
+                said = other.communicate(timeout=60)[0].decode()
+        assert target.finish() == 0, target.stderr()
+    assert "@returns: 21" in said
+    [site] = [site for site in report["sites"] if site["stack"] and names(site)[0] == "leak_deep"]
+    assert names(site)[1:23] == ["recursion"] * 21 + ["main"] and not site["stack_truncated"], names(site)
 
 
 def test_before_its_library_is_known_a_stack_does_not_pretend_to_be_whole(tmp_path):
