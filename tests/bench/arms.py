@@ -205,16 +205,17 @@ def wait_line(process, text):
 
 
 class FloorArm(HelperArm):
-    """Empty BPF programs at the places of memtrace's probes: floor.cpp."""
+    """Empty BPF programs at the places of memtrace's probes, or such as do nothing for some time: floor.cpp."""
 
-    def __init__(self):
-        super().__init__("floor")
+    def __init__(self, name="floor", delay_ns=0):
+        super().__init__(name)
+        self.delay_ns = delay_ns
 
     def missing(self):
         return None if FLOOR.exists() else "it is not built: make bench-build"
 
     def start(self, pids):
-        return subprocess.Popen([FLOOR, *map(str, pids)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return subprocess.Popen([FLOOR, "--delay", str(self.delay_ns), *map(str, pids)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def end(self, process):
         process.stdin.close()
@@ -297,6 +298,8 @@ def all_arms(settle_s, auto_s):
         MemtraceArm("sampled", ["--sample", "64KiB"]),
         MemtraceArm("auto", ["--sample", "auto", "--max-overhead", "5%"], settle_s, auto_s),
         FloorArm(),
+        FloorArm("delay-1us", 1000),
+        FloorArm("delay-3us", 3000),
         BpftraceArm(),
         HeaptrackArm(),
         ValgrindArm(),

@@ -1,6 +1,8 @@
 // The least that tracing can cost here: empty BPF programs at the very places where memtrace's would be.
 //
-//   floor [--multi | --perf-event] PID...     prints "attached N probes by METHOD"; detaches when its standard input ends
+//   floor [--multi | --perf-event] [--delay NS] PID...    prints "attached N probes by METHOD"; detaches when its standard input ends
+//
+// --delay makes each program run for so long: how much the target loses for each nanosecond that a hit takes.
 //
 // By session links where the kernel has them (one program for entry and return), else by uprobe_multi, else by perf_event.
 #include <bpf/bpf.h>
@@ -29,16 +31,43 @@ enum class FloorMethod { session, multi, perf_event };
 
 constexpr const char* kMethodNames[] = {"session", "uprobe_multi", "perf_event"};
 
-/// "return 0", for links of this attach type (0: of perf events).
-Result<UniqueFd> load_empty_program(int attach_type) {
-    const bpf_insn code[] = {
+constexpr std::int32_t kMaxClockReads = 5'000; ///< the verifier follows each of them
+constexpr std::int32_t kMaxDelayNs = 50'000;
+
+/// "return 0".
+std::vector<bpf_insn> empty_program() {
+    return {
         {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .src_reg = 0, .off = 0, .imm = 0},
         {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0},
     };
+}
+
+/// The same after reading the clock until `delay_ns` have passed.
+std::vector<bpf_insn> delaying_program(std::int32_t delay_ns) {
+    const bpf_insn read_clock{.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = BPF_FUNC_ktime_get_ns};
+    std::vector<bpf_insn> code{
+        read_clock,
+        {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_6, .src_reg = BPF_REG_0, .off = 0, .imm = 0},
+        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_7, .src_reg = 0, .off = 0, .imm = kMaxClockReads},
+        read_clock,
+        {.code = BPF_ALU64 | BPF_SUB | BPF_X, .dst_reg = BPF_REG_0, .src_reg = BPF_REG_6, .off = 0, .imm = 0},
+        {.code = BPF_JMP | BPF_JGE | BPF_K, .dst_reg = BPF_REG_0, .src_reg = 0, .off = 2, .imm = delay_ns},
+        {.code = BPF_ALU64 | BPF_SUB | BPF_K, .dst_reg = BPF_REG_7, .src_reg = 0, .off = 0, .imm = 1},
+        {.code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = BPF_REG_7, .src_reg = 0, .off = -5, .imm = 0},
+    };
+    for (const auto& instruction : empty_program()) {
+        code.push_back(instruction);
+    }
+    return code;
+}
+
+/// For links of this attach type (0: of perf events).
+Result<UniqueFd> load_program(int attach_type, std::int32_t delay_ns) {
+    const auto code = delay_ns > 0 ? delaying_program(delay_ns) : empty_program();
     LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = static_cast<bpf_attach_type>(attach_type));
-    UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "floor", "GPL", code, std::size(code), &options));
+    UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "floor", "GPL", code.data(), code.size(), &options));
     if (!program) {
-        return fail_errno("the kernel refused the empty program", errno);
+        return fail_errno("the kernel refused the program", errno);
     }
     return program;
 }
@@ -46,7 +75,7 @@ Result<UniqueFd> load_empty_program(int attach_type) {
 /// Owns what it attaches.
 class Floor {
 public:
-    explicit Floor(FloorMethod method) : method_(method) {}
+    Floor(FloorMethod method, std::int32_t delay_ns) : method_(method), delay_ns_(delay_ns) {}
     Status load();
     Status attach(std::int32_t pid, ProbePlanner& planner);
     [[nodiscard]] std::size_t probes() const { return probes_; }
@@ -57,6 +86,7 @@ private:
     Status link_both(const UprobeTarget& target);
 
     FloorMethod method_;
+    std::int32_t delay_ns_;
     UniqueFd entry_;   ///< program for entries and, but for sessions, returns
     UniqueFd session_; ///< program for both
     std::vector<UniqueFd> links_;
@@ -64,7 +94,7 @@ private:
 };
 
 Status Floor::load() {
-    auto entry = load_empty_program(method_ == FloorMethod::perf_event ? 0 : kAttachTypeUprobeMulti);
+    auto entry = load_program(method_ == FloorMethod::perf_event ? 0 : kAttachTypeUprobeMulti, delay_ns_);
     if (!entry) {
         return tl::unexpected(entry.error());
     }
@@ -72,7 +102,7 @@ Status Floor::load() {
     if (method_ != FloorMethod::session) {
         return {};
     }
-    auto session = load_empty_program(kAttachTypeUprobeSession);
+    auto session = load_program(kAttachTypeUprobeSession, delay_ns_);
     if (!session) {
         return tl::unexpected(session.error());
     }
@@ -148,7 +178,7 @@ Status Floor::attach(std::int32_t pid, ProbePlanner& planner) {
     return {};
 }
 
-Status run(const std::vector<std::int32_t>& pids, FloorMethod at_best) {
+Status run(const std::vector<std::int32_t>& pids, FloorMethod at_best, std::int32_t delay_ns) {
     const auto features = detect_features();
     FloorMethod method = at_best;
     if (method == FloorMethod::session && !features.uprobe_session) {
@@ -157,7 +187,7 @@ Status run(const std::vector<std::int32_t>& pids, FloorMethod at_best) {
     if (method == FloorMethod::multi && !features.uprobe_multi) {
         method = FloorMethod::perf_event;
     }
-    Floor floor(method);
+    Floor floor(method, delay_ns);
     if (auto status = floor.load(); !status) {
         return status;
     }
@@ -182,20 +212,23 @@ Status run(const std::vector<std::int32_t>& pids, FloorMethod at_best) {
 int main(int argc, char** argv) {
     using memtrace::FloorMethod;
     FloorMethod at_best = FloorMethod::session;
+    std::int32_t delay_ns = 0;
     std::vector<std::int32_t> pids;
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
         if (word == "--multi" || word == "--perf-event") {
             at_best = word == "--multi" ? FloorMethod::multi : FloorMethod::perf_event;
+        } else if (word == "--delay" && i + 1 < argc) {
+            delay_ns = std::atoi(argv[++i]);
         } else {
             pids.push_back(std::atoi(argv[i]));
         }
     }
-    if (pids.empty() || pids.front() <= 0) {
-        std::fputs("usage: floor [--multi | --perf-event] PID...\n", stderr);
+    if (pids.empty() || pids.front() <= 0 || delay_ns < 0 || delay_ns > memtrace::kMaxDelayNs) {
+        std::fputs("usage: floor [--multi | --perf-event] [--delay NS] PID...    NS: up to 50000\n", stderr);
         return 2;
     }
-    if (auto status = memtrace::run(pids, at_best); !status) {
+    if (auto status = memtrace::run(pids, at_best, delay_ns); !status) {
         std::fprintf(stderr, "floor: %s\n", status.error().message.c_str());
         return 1;
     }
