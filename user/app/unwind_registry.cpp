@@ -26,7 +26,8 @@ Result<UnwindObject> vdso_object() {
     const auto begin = getauxval(AT_SYSINFO_EHDR);
     for (const auto& mapping : mappings.value_or(std::vector<Mapping>{})) {
         if (mapping.start == begin) {
-            return UnwindObject::from_memory({reinterpret_cast<const char*>(begin), mapping.end - mapping.start});
+            const auto* image = reinterpret_cast<const char*>(begin); // NOLINT(performance-no-int-to-ptr): so the kernel says it
+            return UnwindObject::from_memory({image, mapping.end - mapping.start});
         }
     }
     return fail("no vDSO");
@@ -123,7 +124,7 @@ Status UnwindRegistry::map(mt_process_key process, std::int32_t pid, const std::
     if (!batch.objects.empty()) {
         contents.push_back(std::move(batch.words));
     }
-    const auto status = numbers ? shards.put(*numbers, contents) : tl::unexpected(numbers.error());
+    auto status = numbers ? shards.put(*numbers, contents) : tl::unexpected(numbers.error());
     if (!status) { // as if it had not been asked for
         for (const auto& identity : batch.objects) {
             objects_.erase(identity);

@@ -52,7 +52,7 @@ Result<std::vector<std::uint32_t>> UnwindShards::take(std::size_t count) {
     if (count > free_.size()) {
         return fail("more unwind tables than there is room for");
     }
-    const std::vector<std::uint32_t> numbers(free_.rbegin(), free_.rbegin() + static_cast<std::ptrdiff_t>(count));
+    std::vector<std::uint32_t> numbers(free_.rbegin(), free_.rbegin() + static_cast<std::ptrdiff_t>(count));
     free_.resize(free_.size() - count);
     return numbers;
 }

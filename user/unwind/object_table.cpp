@@ -149,7 +149,6 @@ std::optional<std::uint64_t> UnwindObject::linked_address(std::uint64_t file_off
 }
 
 std::optional<UnwindTable> UnwindObject::build() const {
-    std::string bytes;
     if (identity_.section_size == 0) {
         return std::nullopt;
     }

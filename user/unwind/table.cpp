@@ -53,7 +53,7 @@ bool rows_make_sense(const mt_unwind_header& header, const std::uint32_t* words)
 bool rules_make_sense(const mt_unwind_header& header, const std::uint32_t* words) {
     for (std::uint32_t i = 0; i < header.rules; ++i) {
         mt_unwind_rule rule;
-        std::memcpy(&rule, words + header.rules_at + i * MT_RULE_WORDS, sizeof(rule));
+        std::memcpy(&rule, words + header.rules_at + std::size_t{i} * MT_RULE_WORDS, sizeof(rule));
         if (rule.cfa > MT_CFA_UNSUPPORTED || rule.base >= MT_DWARF_RA || rule.bp > MT_SAVED_LOST || rule.bx > MT_SAVED_LOST ||
             (i == 0) != (rule.cfa == MT_CFA_NONE)) {
             return false;

@@ -16,7 +16,7 @@ namespace memtrace {
 class TableCache {
 public:
     /// Sections below this compile in less time than a file takes.
-    static constexpr std::uint64_t kSmallest = 256 * 1024;
+    static constexpr std::uint64_t kSmallest = std::uint64_t{256} << 10;
     /// Files kept; the oldest go.
     static constexpr std::size_t kMostFiles = 128;
 
