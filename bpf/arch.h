@@ -19,6 +19,9 @@ static __always_inline __u64 mt_stack_pointer(struct pt_regs* ctx) {
 static __always_inline __u64 mt_frame_pointer(struct pt_regs* ctx) {
     return ctx->bp;
 }
+static __always_inline __u64 mt_base_pointer(struct pt_regs* ctx) {
+    return ctx->bx;
+}
 static __always_inline __u64 mt_return_value(struct pt_regs* ctx) {
     return ctx->ax;
 }

@@ -19,7 +19,14 @@
     X(live_full_bytes, 1, "bytes of the allocations not followed")                                                               \
     X(sites_full, 1, "allocations counted without their call site: the site table is full")                                      \
     X(stacks_full, 1, "stacks cut to the caller of the allocator: the stack table is full")                                      \
-    X(stack_truncated, 0, "stacks that the frame pointers did not lead to their end")                                            \
+    X(stack_truncated, 0, "stacks that do not reach the thread's first function")                                                \
+    X(unwind_unmapped, 0, "walks that came to code of no known object")                                                          \
+    X(unwind_pending, 0, "walks that came to an object whose unwind table was not ready yet")                                    \
+    X(unwind_bare, 0, "walks that came to code without unwind information")                                                      \
+    X(unwind_unsupported, 0, "walks that came to a rule that the unwind tables cannot express")                                  \
+    X(unwind_unreadable, 0, "walks for which the stack could not be read")                                                       \
+    X(unwind_stray, 0, "walks that came to something that is no frame")                                                          \
+    X(unwind_deep, 0, "walks that came to more frames than are kept (--max-frames)")                                             \
     X(task_state_lost, 1, "calls not followed: no memory for the thread's state")                                                \
     X(inflight_stale, 0, "calls that never returned (longjmp, exception, thread exit)")                                          \
     X(returns_refused, 1,                                                                                                        \

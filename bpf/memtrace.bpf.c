@@ -8,7 +8,7 @@
 
 #include "bpf/heap.h"
 #include "bpf/returns.h"
-#include "bpf/walk.h"
+#include "bpf/unwind_maps.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -83,6 +83,35 @@ static __always_inline int sample(struct mt_sampler* sampler, __u64 interval, __
     return mt_sampler_takes(sampler, size);
 }
 
+/* The stack of the call that has just been entered, into the thread's scratch. Returns its hash. */
+static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct mt_thread* thread, const struct mt_process* process,
+                                           struct mt_counters* c) {
+#if defined(__TARGET_ARCH_x86)
+    __u64 space = process->space;
+    if (space >> 32 == thread->call.process && (__u32)space != MT_NO_SHARD) {
+        struct mt_cursor cursor = {
+            .pc = thread->call.return_address,
+            .sp = mt_stack_pointer(ctx) + MT_RETURN_POPS,
+            .bp = mt_frame_pointer(ctx),
+            .bx = mt_base_pointer(ctx),
+            .trampoline = mt_trampoline(),
+            .space = (__u32)space,
+        };
+        __u64 hash;
+        if (cursor.pc == cursor.trampoline) { /* a tail call of a function with a return probe */
+            __u64 replaced = mt_replaced_address(mt_stack_pointer(ctx));
+            cursor.pc = replaced ? replaced : cursor.pc;
+        }
+        thread->stack.address[0] = cursor.pc;
+        hash = mt_unwind(&thread->stack, &cursor, max_frames);
+        mt_count_stop(c, cursor.stop);
+        return hash;
+    }
+#endif
+    (void)process, (void)c;
+    return mt_walk(ctx, thread->call.return_address, &thread->stack);
+}
+
 /* What an allocation probe at a function's entry does. True where the function's return is to be seen too; `declinable`: where the
  * kernel takes no for an answer. */
 static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
@@ -135,7 +164,7 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
     call->interval = process->interval;
     call->out = mt_argument(&arguments, signature.out);
     if (kept) {
-        call->stack_hash = mt_walk(ctx, call->return_address, &thread->stack);
+        call->stack_hash = capture_stack(ctx, thread, process, c);
     }
     return 1;
 }

@@ -16,6 +16,10 @@
 #endif
 
 #define MT_MAX_FRAMES 127
+/* What a return address lies between, and how large a frame can be: beyond it, it is a register that is no frame pointer. */
+#define MT_MIN_CODE_ADDRESS 4096
+#define MT_MAX_CODE_ADDRESS (1ull << 56)
+#define MT_MAX_FRAME_BYTES (1u << 20)
 
 /* Identity of an address space: slot in the processes array (low 16 bits) and its generation, which an exec advances. Never 0,
  * because generations start at 1. */
@@ -29,8 +33,10 @@ struct mt_process {
     __u32 active;   /* 0: probes return at once */
     __u32 follow;   /* report forks of this process */
     __u64 interval; /* mean distance of samples in bytes (bpf/sampling.h); 0: every allocation is recorded */
+    __u64 space;    /* MT_SPACE: where its code is described (bpf/unwind_table.h); void where it is of another key */
 };
-MT_STATIC_ASSERT(sizeof(struct mt_process) == 24, "layout");
+MT_STATIC_ASSERT(sizeof(struct mt_process) == 32, "layout");
+#define MT_SPACE(key, shard) ((__u64)(key) << 32 | (shard))
 
 struct mt_counters {
     __u64 value[MT_COUNTER_COUNT];
@@ -75,7 +81,8 @@ MT_STATIC_ASSERT(sizeof(struct mt_site) == 72, "layout");
 
 struct mt_stack {
     __u32 depth;
-    __u32 flags;
+    __u16 flags;
+    __u16 certain; /* so many of the addresses are right; those that follow are as good as the frame pointers are */
     __u64 address[MT_MAX_FRAMES]; /* return addresses, innermost first */
 };
 MT_STATIC_ASSERT(sizeof(struct mt_stack) == 8 + 8 * MT_MAX_FRAMES, "layout");

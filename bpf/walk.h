@@ -8,11 +8,6 @@
 #include "bpf/stack_hash.h"
 #include "bpf/types.h"
 
-/* A single frame larger than this is taken for a register that is no frame pointer. */
-#define MT_MAX_FRAME_BYTES (1u << 20)
-#define MT_MIN_CODE_ADDRESS 4096
-#define MT_MAX_CODE_ADDRESS (1ull << 56)
-
 /* How many frames are kept: more cost 30 to 60 ns each at every allocation. */
 const volatile __u32 max_frames = 64;
 
@@ -20,6 +15,7 @@ const volatile __u32 max_frames = 64;
 static __always_inline __u64 mt_walk_frames(struct mt_stack* stack, __u32 first, __u64 hash, __u64 lower, __u64 fp) {
     __u32 depth = first;
     stack->flags = MT_STACK_TRUNCATED;
+    stack->certain = 1;
     for (__u32 i = 1; i < MT_MAX_FRAMES; i++) { /* from 1, so that the verifier knows i whatever it knows of `first` */
         __u64 frame[2];                         /* the caller's frame pointer, the return address */
         if (i < first) {

@@ -9,6 +9,8 @@ FUZZ_SRCS_recording     := user/store/recording.cpp user/store/event_codec.cpp
 FUZZ_SRCS_symbol        := $(wildcard user/symbol/*.cpp) user/base/clock.cpp
 # The renderers and the parser; not what makes a Report out of the model.
 FUZZ_SRCS_snapshot_json := $(filter-out user/report/build.cpp,$(wildcard user/report/*.cpp)) user/base/clock.cpp
+FUZZ_SRCS_unwind        := user/unwind/table.cpp user/unwind/frame_section.cpp user/unwind/cfa_program.cpp \
+                           user/unwind/dwarf_reader.cpp user/unwind/rule.cpp user/unwind/space.cpp
 
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.cpp,%,$(wildcard tests/fuzz/fuzz_*.cpp))
 FUZZ_SEEDS := $(patsubst tests/fuzz/seeds_%.cpp,%,$(wildcard tests/fuzz/seeds_*.cpp))

@@ -9,6 +9,9 @@ TARGET_FLAGS_exception_crew = -rdynamic -fexceptions
 TARGET_FLAGS_thread_exit   = -rdynamic -fexceptions
 TARGET_FLAGS_own_malloc    = -rdynamic -fno-builtin
 
+# As distributions compile.
+TARGET_FLAGS_stacks = -O2 -fomit-frame-pointer -fexceptions
+
 TARGET_FLAGS_static_malloc   = -static
 TARGET_FLAGS_static_stripped = -static -s
 TARGET_FLAGS_map_pages_stripped = -static -s

@@ -24,8 +24,6 @@ RELEASE = tuple(int(number) for number in platform.release().split(".")[:2])
 HAS_MULTI = RELEASE >= (6, 6)
 # libc allocates on behalf of the leaking function, which then is not the caller: any frame may be it.
 WHOLE_STACK = {"family"}
-# Their callers in libc have no exported name, and the debug file that knows it is not in the machine.
-UNNAMED = {"leak_asprintf"}
 
 
 def words(command):
@@ -38,8 +36,7 @@ def assert_exact(report, truth, name):
         frames = [bare_name(frame["function"]) for frame in site["stack"]]
         return truth.function_of_inner(frames if name in WHOLE_STACK else frames[:1])
 
-    named = {function: live for function, live in truth.leaks.items() if function not in UNNAMED}
-    assert live_by_function(report, function_of) == named
+    assert live_by_function(report, function_of) == truth.leaks
     assert report["coverage"]["mode"] == "exact"
     assert report["coverage"]["lost"] == {}
 

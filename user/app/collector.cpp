@@ -28,6 +28,7 @@ std::string describe_object(const ProbeObject& object) {
     return text;
 }
 
+constexpr auto kTablesPatience = std::chrono::milliseconds(250);
 constexpr auto kLastCallsPatience = std::chrono::seconds(2); ///< a call that sleeps for so long will hardly throw
 
 /// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.
@@ -78,6 +79,7 @@ Status Collector::follow(std::int32_t pid, Stage stage) {
     }
     process.key = *key;
     if (auto status = start_process(pid, process, stage); !status) {
+        unwind_.forget(process.key);
         release({process.key});
         tracer_.remove_process(process.key);
         return status;
@@ -168,12 +170,17 @@ Status Collector::attach_objects(std::int32_t pid, Followed& process, const std:
 }
 
 void Collector::learn_modules(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings) {
+    unwind_.map(process.key, pid, mappings);
     process.code.learn(pid, mappings, [&](const Mapping& mapping, const std::string& open_path, const ElfFile* elf) {
         const ModuleId module{next_module_++};
         sink_(ModuleMapped{module, process.id, mapping.path, elf != nullptr ? elf->build_id : ""});
         symbolizer_.add_module(module, {mapping.path, open_path, "/proc/" + std::to_string(pid) + "/root", -1});
         return module;
     });
+}
+
+void Collector::await_tables() {
+    (void)unwind_.wait(kTablesPatience); // what is not there by then comes while tracing
 }
 
 void Collector::activate(std::int32_t pid) {
@@ -198,6 +205,9 @@ void Collector::rescan(std::int32_t pid, bool held) {
         sink_(found->second.started);
     }
     learn_modules(pid, found->second, *mappings);
+    if (held) {
+        await_tables();
+    }
     found->second.libraries_to_come = false;
     found->second.last_rescan_tick = tick_count_;
 }
@@ -208,6 +218,7 @@ void Collector::end(std::int32_t pid, EndReason reason) {
         return;
     }
     tell_end(found->second, reason);
+    unwind_.forget(found->second.key);
     tracer_.remove_process(found->second.key);
     if (pages_) {
         pages_->end(pid);
@@ -268,6 +279,7 @@ void Collector::on_exec(const mt_event& event) {
     auto& old = found->second;
     tell_end(old, EndReason::exec);
     tracer_.forget_image(old.key);
+    unwind_.forget(old.key);
     Followed process;
     process.key = key;
     process.pidfd = std::move(old.pidfd);

@@ -18,6 +18,7 @@
 #include "app/address_space.hpp"
 #include "app/governor.hpp"
 #include "app/page_collector.hpp"
+#include "app/unwind_loader.hpp"
 #include "base/fd.hpp"
 #include "base/result.hpp"
 #include "kernel/heap_tracer.hpp"
@@ -25,6 +26,7 @@
 #include "proc/allocators.hpp"
 #include "proc/maps.hpp"
 #include "symbol/symbolizer.hpp"
+#include "unwind/table_cache.hpp"
 
 namespace memtrace {
 
@@ -39,7 +41,8 @@ struct CollectorOptions {
 class Collector {
 public:
     Collector(HeapTracer& tracer, CollectorOptions options, EventSink sink)
-        : tracer_(tracer), options_(std::move(options)), sink_(std::move(sink)) {}
+        : tracer_(tracer), options_(std::move(options)), sink_(std::move(sink)),
+          unwind_(tracer, TableCache::default_directory()) {}
     Collector(const Collector&) = delete;
     Collector& operator=(const Collector&) = delete;
     /// Leaves the processes as deactivate_all does, where that was not done.
@@ -60,6 +63,8 @@ public:
     /// Attaches to a process.
     Status follow(std::int32_t pid, Stage stage);
     void activate(std::int32_t pid);
+    /// Waits a little for the tables that stacks are unwound by, so that the first stacks are whole already.
+    void await_tables();
     /// Looks at its mappings again: new libraries are attached to and named.
     /// `held`: it is stopped until this returns, so it cannot have called what is attached to now.
     void rescan(std::int32_t pid, bool held);
@@ -153,6 +158,7 @@ private:
     CollectorOptions options_;
     EventSink sink_;
     Symbolizer symbolizer_;
+    UnwindLoader unwind_;
     std::map<std::int32_t, Followed> followed_;
     std::optional<PageCollector> pages_;
     std::vector<Owner> owners_; ///< by slot; as of the tick's start

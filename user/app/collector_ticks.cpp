@@ -66,6 +66,7 @@ StackId Collector::intern_stack(std::int32_t pid, Followed& process, const mt_si
         stack.emplace();
         stack->depth = 1;
         stack->flags = MT_STACK_TRUNCATED;
+        stack->certain = 1;
         stack->address[0] = site.caller;
     }
     return intern_addresses(pid, process, *stack);
@@ -76,8 +77,8 @@ StackId Collector::intern_addresses(std::int32_t pid, Followed& process, const m
     bool truncated = (stack.flags & MT_STACK_TRUNCATED) != 0;
     for (std::uint32_t i = 0; i < stack.depth; ++i) {
         const auto frame = locate(pid, process, stack.address[i]);
-        // The caller is certain. Frames after it come from frame pointers: what does not follow a call is no return address.
-        if (i > 0 && (!frame || (frame->module && !symbolizer_.follows_call(*frame)))) {
+        // Others come from frame pointers: what does not follow a call is no return address.
+        if (i >= stack.certain && (!frame || (frame->module && !symbolizer_.follows_call(*frame)))) {
             truncated = true;
             break;
         }
@@ -224,6 +225,9 @@ Status Collector::tick(bool with_ages) {
     const std::uint64_t now_ns = monotonic_ns();
     tracer_.update_costs(now_ns);
     index_owners();
+    if (const auto error = unwind_.take_error()) {
+        say(error->message);
+    }
     for (auto& [pid, process] : followed_) {
         sample_process(pid, process);
     }

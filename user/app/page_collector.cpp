@@ -78,6 +78,7 @@ StackId PageCollector::stack_of(std::int32_t pid, Followed& process, std::uint64
             addresses.emplace();
             addresses->depth = 1;
             addresses->flags = MT_STACK_TRUNCATED;
+            addresses->certain = 1;
             addresses->address[0] = code;
         }
         entry->second = intern_(pid, *addresses);

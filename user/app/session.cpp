@@ -214,6 +214,7 @@ Status Session::follow_targets(const std::vector<std::int32_t>& pids) {
     if (followed == 0) {
         return pids.size() > 1 ? fail("none of the processes can be traced") : tl::unexpected(*last_error);
     }
+    collector_->await_tables();
     for (const auto pid : pids) {
         collector_->activate(pid);
     }

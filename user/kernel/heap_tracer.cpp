@@ -20,6 +20,7 @@
 #include "kernel/process_table.hpp"
 #include "kernel/program_timer.hpp"
 #include "kernel/sampling_tables.hpp"
+#include "kernel/unwind_shards.hpp"
 #include "kernel/uprobe_link.hpp"
 
 namespace memtrace {
@@ -62,6 +63,7 @@ struct HeapTracer::Impl {
     bool writes_user = false;
     ProbePlanner planner{LongNops::stepped};
     ProgramTimer timer;
+    std::optional<UnwindShards> shards;
 
     Impl() = default;
     Impl(const Impl&) = delete;
@@ -95,6 +97,7 @@ struct HeapTracer::Impl {
         bpf_map__set_max_entries(skeleton->maps.processes, limits.max_processes);
         bpf_map__set_max_entries(skeleton->maps.slots, limits.max_processes);
         bpf_map__set_max_entries(skeleton->maps.counters, limits.max_processes);
+        bpf_map__set_max_entries(skeleton->maps.unwind_shards, max_shards());
         skeleton->rodata->max_frames = limits.max_frames;
         skeleton->rodata->may_write_user = writes_user;
         fill_draws(skeleton->rodata->sample_draws);
@@ -113,6 +116,9 @@ struct HeapTracer::Impl {
         }
         bpf_program__set_expected_attach_type(progs.alloc_call, static_cast<bpf_attach_type>(kAttachTypeUprobeSession));
     }
+
+    /// One for the ranges of each process, a new one beside the old one while it takes its place, and as many for tables.
+    [[nodiscard]] std::uint32_t max_shards() const { return 4 * limits.max_processes; }
 
     Status load() {
         skeleton = memtrace_bpf__open();
@@ -146,6 +152,7 @@ struct HeapTracer::Impl {
         }
         slots = std::move(*table);
         processes.resize(limits.max_processes);
+        shards.emplace(fd(skeleton->maps.unwind_shards), max_shards());
         planner = ProbePlanner(costs.long_nops);
         const auto& progs = skeleton->progs;
         timer = method == AttachMethod::uprobe_session
@@ -241,7 +248,7 @@ Result<mt_process_key> HeapTracer::add_process(std::int32_t pid, bool follow) {
     }
     const auto slot = static_cast<std::uint32_t>(free_slot - impl_->processes.begin());
     auto& process = impl_->slots[slot];
-    process = {((process.key & ~0xffffu) + 0x10000u) | slot, static_cast<std::uint32_t>(pid), 0, follow, 0};
+    process = {((process.key & ~0xffffu) + 0x10000u) | slot, static_cast<std::uint32_t>(pid), 0, follow, 0, 0};
     if (bpf_map_update_elem(impl_->fd(impl_->skeleton->maps.slots), &process.tgid, &slot, BPF_ANY) != 0) {
         return fail_errno("cannot register process " + std::to_string(pid), errno);
     }
@@ -303,6 +310,14 @@ void HeapTracer::deactivate(mt_process_key process) {
 
 void HeapTracer::set_sampling(mt_process_key process, std::uint64_t interval) {
     ProcessTable::store(impl_->slots[process].interval, static_cast<__u64>(interval));
+}
+
+UnwindShards& HeapTracer::unwind_shards() {
+    return *impl_->shards;
+}
+
+void HeapTracer::set_space(mt_process_key process, std::uint32_t shard) {
+    ProcessTable::store(impl_->slots[process].space, static_cast<__u64>(MT_SPACE(process, shard)));
 }
 
 void HeapTracer::remove_process(mt_process_key process) {
@@ -378,7 +393,7 @@ mt_weight HeapTracer::weigh(const mt_live_block& block) const {
 }
 
 std::uint64_t HeapTracer::kernel_bytes() const {
-    std::uint64_t total = 0;
+    std::uint64_t total = impl_->shards->bytes();
     const bpf_map* map = nullptr;
     bpf_object__for_each_map(map, impl_->skeleton->obj) {
         std::ifstream info("/proc/self/fdinfo/" + std::to_string(bpf_map__fd(map)));

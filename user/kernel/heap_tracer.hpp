@@ -26,6 +26,8 @@
 
 namespace memtrace {
 
+class UnwindShards;
+
 /// mt_site.function holds the function's index and the label of the object that it was probed in.
 constexpr std::uint16_t kFunctionBits = 5;
 constexpr std::uint16_t pack_function(std::uint16_t function, std::uint16_t label) {
@@ -68,6 +70,11 @@ public:
     /// From here on allocations of this process are sampled, one in `interval` bytes on average (1 to MT_MAX_INTERVAL); 0: all are
     /// recorded. What is recorded already keeps its weight.
     void set_sampling(mt_process_key process, std::uint64_t interval);
+    /// Where the tables go that stacks are unwound by. Not this object's thread's: its own rules hold.
+    UnwindShards& unwind_shards();
+    /// From here on stacks of this process are unwound by the ranges in that shard. Does nothing once an exec has changed the key. May
+    /// be called from another thread than all else.
+    void set_space(mt_process_key process, std::uint32_t shard);
     /// Detaches from the process, which must have no pending returns, and forgets its blocks and sites.
     void remove_process(mt_process_key process);
     /// Forgets the blocks and sites of this key alone: the image that an exec replaced.

@@ -33,7 +33,8 @@ bool any_pending_return(const bpf_program* list_returns) {
     const UniqueFd list(link == nullptr ? -1 : bpf_iter_create(bpf_link__fd(link.get())));
     std::array<mt_pending_return, 128> some{};
     while (list) {
-        const auto bytes = ::read(list.get(), some.data(), sizeof(some)); // whole records: what does not fit comes with the next read
+        const auto bytes =
+            ::read(list.get(), some.data(), sizeof(some)); // whole records: what does not fit comes with the next read
         if (bytes <= 0) {
             return false;
         }

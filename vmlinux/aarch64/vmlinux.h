@@ -24,6 +24,7 @@ enum bpf_map_type {
     BPF_MAP_TYPE_HASH = 1,
     BPF_MAP_TYPE_ARRAY = 2,
     BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+    BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
     BPF_MAP_TYPE_RINGBUF = 27,
     BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
@@ -36,6 +37,7 @@ enum {
 enum {
     BPF_F_NO_PREALLOC = 1,
     BPF_F_MMAPABLE = 1024,
+    BPF_F_INNER_MAP = 4096,
 };
 
 enum {
