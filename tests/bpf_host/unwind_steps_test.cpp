@@ -123,8 +123,9 @@ TEST_P(UnwindSteps, EachInstructionHasTheStackThatLibdwSees) {
             continue;
         }
         if (process.pc() >= kProgramEnd && ours.stop == MT_UNWIND_UNSUPPORTED) {
-            // longjmp's last instructions have their return address in a register.
-            ASSERT_EQ(ours.frames, Frames{process.pc()});
+            // Return addresses in registers, as in longjmp's last instructions. The frame pointer may have helped.
+            ASSERT_EQ(ours.frames.front(), process.pc());
+            ASSERT_EQ(ours.certain, 1u);
             ASSERT_FALSE(ours.complete);
             ++unsupported;
             continue;

@@ -56,6 +56,7 @@ public:
         Frames frames;
         std::uint32_t stop;
         bool complete;
+        std::uint32_t certain; ///< so many of the frames
     };
     /// From the instruction that it stands at.
     Walk walk() {
@@ -76,7 +77,10 @@ public:
         auto stack = std::make_unique<mt_stack>();
         stack->address[0] = regs.rip;
         mt_unwind(stack.get(), &cursor, MT_MAX_FRAMES);
-        return {{stack->address, stack->address + stack->depth}, cursor.stop, (stack->flags & MT_STACK_TRUNCATED) == 0};
+        return {{stack->address, stack->address + stack->depth},
+                cursor.stop,
+                (stack->flags & MT_STACK_TRUNCATED) == 0,
+                stack->certain};
     }
 
     struct ReferenceFrame {
