@@ -248,19 +248,18 @@ void Collector::deactivate_all() {
     release(keys);
 }
 
-/// What is told meanwhile of an exec or a library comes too late to matter.
 void Collector::release(const std::vector<mt_process_key>& keys) {
     for (const auto key : keys) {
         (void)tracer_.watch(key, false, false); // what only detaches does not fail
-        (void)take_kernel_events();
+        take_kernel_events();
     }
     // No call is probed any more. Those in flight end within microseconds of their own time, or throw: then the hooks must be there.
     const auto deadline = std::chrono::steady_clock::now() + kLastCallsPatience;
     while (tracer_.has_pending_returns() && std::chrono::steady_clock::now() < deadline) {
-        (void)take_kernel_events();
+        take_kernel_events();
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    (void)take_kernel_events();
+    take_kernel_events();
 }
 
 void Collector::mark_detached() {
@@ -317,16 +316,15 @@ void Collector::on_exec(const mt_event& event) {
     }
 }
 
-/// All events but those of processes that wait for their return addresses: these are served at once.
-std::vector<mt_event> Collector::take_kernel_events() {
-    std::vector<mt_event> events;
+/// Into `untold_`, but for those of processes that wait for their return addresses: these are served at once.
+void Collector::take_kernel_events() {
     std::multimap<std::int32_t, mt_unwind_event> waiting;
     const auto drain = [&] {
         tracer_.read_events([&](const mt_event& event) {
             if (event.kind == MT_EVENT_UNWIND) {
                 waiting.emplace(static_cast<std::int32_t>(event.tgid), reinterpret_cast<const mt_unwind_event&>(event));
             } else {
-                events.push_back(event);
+                untold_.push_back(event);
             }
         });
     };
@@ -342,11 +340,13 @@ std::vector<mt_event> Collector::take_kernel_events() {
         });
         waiting.erase(pid);
     }
-    return events;
 }
 
 void Collector::handle_kernel_events() {
-    for (const auto& event : take_kernel_events()) {
+    take_kernel_events();
+    while (!untold_.empty()) { // what is done about one may take in others: a process that ends while it is attached to
+        const auto event = untold_.front();
+        untold_.pop_front();
         const auto pid = static_cast<std::int32_t>(event.tgid);
         switch (event.kind) {
         case MT_EVENT_EXEC:

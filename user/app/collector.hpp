@@ -6,6 +6,7 @@
 //   end        the last figures of a process, ProcessEnded; probes gone
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -135,7 +136,7 @@ private:
     void on_exec(const mt_event& event);
     void tell_end(const Followed& process, EndReason reason);
     void release(const std::vector<mt_process_key>& keys);
-    std::vector<mt_event> take_kernel_events();
+    void take_kernel_events();
     std::uint16_t allocator_index(const std::string& name);
     std::optional<Frame> locate(std::int32_t pid, Followed& process, std::uint64_t address);
     StackId intern_stack(std::int32_t pid, Followed& process, const mt_site& site);
@@ -160,6 +161,7 @@ private:
     Symbolizer symbolizer_;
     UnwindLoader unwind_;
     std::map<std::int32_t, Followed> followed_;
+    std::deque<mt_event> untold_; ///< what the kernel half has reported and nobody has acted on
     std::optional<PageCollector> pages_;
     std::vector<Owner> owners_; ///< by slot; as of the tick's start
     std::vector<std::string> allocators_;
