@@ -229,7 +229,7 @@ def test_names_of_a_program_that_has_dynamic_symbols_only(cluster):
 
 
 def test_memtrace_killed_under_load_leaves_the_backend_as_it_was(cluster):
-    with Load(cluster, "-S") as load:
+    with Load(cluster, "-S", seconds=25) as load:
         backend = only_backend(cluster, load)
         for _ in range(3):
             with Tracer("--pid", backend, "--output", "json", "--interval", "200ms") as tracer:
