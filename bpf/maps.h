@@ -64,10 +64,10 @@ struct {
     __type(value, struct mt_thread);
 } threads SEC(".maps");
 
-/* Process events; rare, so small. */
+/* Process events; rare, but for processes that load and unload libraries without end: room for what comes while one is looked at. */
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
-    __uint(max_entries, 64 * 1024);
+    __uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
 #endif

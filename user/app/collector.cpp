@@ -353,7 +353,11 @@ void Collector::handle_kernel_events() {
             on_exec(event);
             break;
         case MT_EVENT_LIBRARY:
-            rescan(pid, false);
+            // A look sees all that has come: one for those that wait together, or a process that loads without end fills the ring.
+            if (std::none_of(untold_.begin(), untold_.end(),
+                             [&](const mt_event& later) { return later.kind == event.kind && later.tgid == event.tgid; })) {
+                rescan(pid, false);
+            }
             break;
         case MT_EVENT_FORK:
         case MT_EVENT_CHILD_EXEC:
