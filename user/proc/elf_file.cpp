@@ -1,20 +1,17 @@
 #include "proc/elf_file.hpp"
 
 #include <fcntl.h>
-#include <gelf.h>
-#include <libelf.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <memory>
+#include <utility>
+
+#include "proc/elf_handle.hpp"
 
 namespace memtrace {
 
 namespace {
-
-constexpr std::size_t kMaxSections = 100'000;
-constexpr std::size_t kMaxBuildId = 64;
 
 #if defined(__x86_64__)
 constexpr int kNativeMachine = EM_X86_64;
@@ -24,36 +21,13 @@ constexpr int kNativeMachine = EM_AARCH64;
 #error "unknown architecture"
 #endif
 
-struct ElfCloser {
-    void operator()(Elf* elf) const { elf_end(elf); }
-};
-using ElfHandle = std::unique_ptr<Elf, ElfCloser>;
-
-std::string to_hex(const unsigned char* bytes, std::size_t count) {
-    static const char digits[] = "0123456789abcdef";
-    std::string text;
-    for (std::size_t i = 0; i < count; ++i) {
-        text += digits[bytes[i] >> 4];
-        text += digits[bytes[i] & 15];
-    }
-    return text;
-}
-
 void read_notes(Elf_Data* data, ElfFile& out) {
-    std::size_t offset = 0;
-    GElf_Nhdr note;
-    std::size_t name = 0;
-    std::size_t description = 0;
-    while (data != nullptr && (offset = gelf_getnote(data, offset, &note, &name, &description)) > 0) {
-        const auto* bytes = static_cast<const char*>(data->d_buf);
-        if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(bytes + name, "GNU", 4) == 0) {
-            out.build_id = to_hex(static_cast<const unsigned char*>(data->d_buf) + description,
-                                  std::min<std::size_t>(note.n_descsz, kMaxBuildId));
+    for_each_note(data, [&](GElf_Word type, std::string_view owner, std::string_view description) {
+        if (auto build_id = build_id_of_note(type, owner, description); !build_id.empty()) {
+            out.build_id = std::move(build_id);
         }
-        if (note.n_namesz == 4 && std::memcmp(bytes + name, "Go\0", 4) == 0) {
-            out.is_go = true;
-        }
-    }
+        out.is_go = out.is_go || owner == std::string_view("Go\0", 4);
+    });
 }
 
 void read_segments(Elf* elf, ElfFile& out) {
@@ -61,7 +35,7 @@ void read_segments(Elf* elf, ElfFile& out) {
     if (elf_getphdrnum(elf, &count) != 0) {
         return;
     }
-    for (std::size_t i = 0; i < std::min(count, kMaxSections); ++i) {
+    for (std::size_t i = 0; i < std::min(count, kMaxElfHeaders); ++i) {
         GElf_Phdr header;
         if (gelf_getphdr(elf, static_cast<int>(i), &header) == nullptr) {
             break;
@@ -71,8 +45,7 @@ void read_segments(Elf* elf, ElfFile& out) {
         } else if (header.p_type == PT_DYNAMIC) {
             out.is_dynamic = true;
         } else if (header.p_type == PT_NOTE) {
-            const auto type = header.p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR;
-            read_notes(elf_getdata_rawchunk(elf, static_cast<int64_t>(header.p_offset), header.p_filesz, type), out);
+            read_notes(note_data(elf, header), out);
         }
     }
 }
@@ -118,7 +91,7 @@ void read_sections(Elf* elf, const std::function<bool(std::string_view)>& wanted
     const bool named = elf_getshdrstrndx(elf, &names) == 0;
     Elf_Scn* section = nullptr;
     std::size_t seen = 0;
-    while ((section = elf_nextscn(elf, section)) != nullptr && ++seen < kMaxSections) {
+    while ((section = elf_nextscn(elf, section)) != nullptr && ++seen < kMaxElfHeaders) {
         GElf_Shdr header;
         if (gelf_getshdr(section, &header) == nullptr) {
             continue;

@@ -1,15 +1,15 @@
 #include "symbol/mini_debug_info.hpp"
 
-#include <gelf.h>
 #include <lzma.h>
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include "proc/elf_handle.hpp"
 
 namespace memtrace {
 namespace {
@@ -21,24 +21,12 @@ constexpr std::size_t kChunk = std::size_t{1} << 18;
 
 /// The bytes of .gnu_debugdata, in libelf's memory; empty where there are none.
 std::string_view packed_bytes(Elf* elf) {
-    std::size_t names = 0;
-    if (elf_getshdrstrndx(elf, &names) != 0) {
-        return {};
-    }
-    for (Elf_Scn* scn = elf_nextscn(elf, nullptr); scn != nullptr; scn = elf_nextscn(elf, scn)) {
-        GElf_Shdr header;
-        if (gelf_getshdr(scn, &header) == nullptr || header.sh_type != SHT_PROGBITS) {
-            continue;
-        }
-        const char* name = elf_strptr(elf, names, header.sh_name);
-        if (name == nullptr || std::strcmp(name, ".gnu_debugdata") != 0) {
-            continue;
-        }
-        const Elf_Data* data = elf_rawdata(scn, nullptr);
-        return data != nullptr && data->d_buf != nullptr ? std::string_view(static_cast<const char*>(data->d_buf), data->d_size)
-                                                         : std::string_view();
-    }
-    return {};
+    GElf_Shdr header;
+    Elf_Scn* const section =
+        find_section(elf, ".gnu_debugdata", header, [](const GElf_Shdr& found) { return found.sh_type == SHT_PROGBITS; });
+    const Elf_Data* data = section != nullptr ? elf_rawdata(section, nullptr) : nullptr;
+    return data != nullptr && data->d_buf != nullptr ? std::string_view(static_cast<const char*>(data->d_buf), data->d_size)
+                                                     : std::string_view();
 }
 
 /// One .xz stream, whole; nothing where it is damaged or goes beyond the limits.

@@ -1,27 +1,16 @@
 #include "unwind/object_table.hpp"
 
-#include <gelf.h>
-#include <libelf.h>
-
 #include <algorithm>
-#include <cstring>
-#include <memory>
 #include <utility>
 
 #include "proc/elf_file.hpp"
+#include "proc/elf_handle.hpp"
 
 namespace memtrace {
 
 namespace {
 
-constexpr std::size_t kMaxHeaders = 100'000;
 constexpr std::uint64_t kMaxNotes = 1 << 16;
-constexpr std::size_t kMaxBuildId = 64;
-
-struct ElfCloser {
-    void operator()(Elf* elf) const { elf_end(elf); }
-};
-using ElfHandle = std::unique_ptr<Elf, ElfCloser>;
 
 #if defined(__x86_64__)
 constexpr bool kSupported = true;
@@ -29,60 +18,18 @@ constexpr bool kSupported = true;
 constexpr bool kSupported = false;
 #endif
 
-std::string to_hex(std::string_view bytes) {
-    static const char digits[] = "0123456789abcdef";
-    std::string text;
-    for (const char byte : bytes) {
-        text += digits[static_cast<unsigned char>(byte) >> 4];
-        text += digits[static_cast<unsigned char>(byte) & 15];
-    }
-    return text;
+std::string build_id_in(Elf* elf, const GElf_Phdr& segment) {
+    std::string found;
+    for_each_note(segment.p_filesz <= kMaxNotes ? note_data(elf, segment) : nullptr,
+                  [&](GElf_Word type, std::string_view owner, std::string_view description) {
+                      found = found.empty() ? build_id_of_note(type, owner, description) : found;
+                  });
+    return found;
 }
 
-std::string build_id_in(Elf* elf, const GElf_Phdr& header) {
-    if (header.p_filesz > kMaxNotes) {
-        return {};
-    }
-    const auto type = header.p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR;
-    Elf_Data* data = elf_getdata_rawchunk(elf, static_cast<std::int64_t>(header.p_offset), header.p_filesz, type);
-    std::size_t offset = 0;
-    GElf_Nhdr note;
-    std::size_t name = 0;
-    std::size_t description = 0;
-    while (data != nullptr && (offset = gelf_getnote(data, offset, &note, &name, &description)) > 0) {
-        const auto* bytes = static_cast<const char*>(data->d_buf);
-        if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(bytes + name, "GNU", 4) == 0) {
-            return to_hex({bytes + description, std::min<std::size_t>(note.n_descsz, kMaxBuildId)});
-        }
-    }
-    return {};
-}
-
-struct FoundSection {
-    GElf_Shdr header{};
-    bool found = false;
-};
-
-/// A section by name, with bytes in the file that need no unpacking.
-FoundSection find_section(Elf* elf, const char* wanted) {
-    FoundSection out;
-    std::size_t names = 0;
-    if (elf_getshdrstrndx(elf, &names) != 0) {
-        return out;
-    }
-    Elf_Scn* section = nullptr;
-    for (std::size_t seen = 0; seen < kMaxHeaders && (section = elf_nextscn(elf, section)) != nullptr; ++seen) {
-        GElf_Shdr header;
-        if (gelf_getshdr(section, &header) == nullptr || header.sh_type == SHT_NOBITS ||
-            (header.sh_flags & SHF_COMPRESSED) != 0) {
-            continue;
-        }
-        const char* name = elf_strptr(elf, names, header.sh_name);
-        if (name != nullptr && std::strcmp(name, wanted) == 0 && header.sh_size > 0) {
-            return {header, true};
-        }
-    }
-    return out;
+/// Bytes in the file that need no unpacking.
+bool is_plain(const GElf_Shdr& header) {
+    return header.sh_type != SHT_NOBITS && (header.sh_flags & SHF_COMPRESSED) == 0 && header.sh_size > 0;
 }
 
 } // namespace
@@ -112,7 +59,7 @@ Result<UnwindObject> UnwindObject::read(UnwindObject object) {
     if (elf_getphdrnum(elf.get(), &count) != 0) {
         count = 0;
     }
-    for (std::size_t i = 0; i < std::min(count, kMaxHeaders); ++i) {
+    for (std::size_t i = 0; i < std::min(count, kMaxElfHeaders); ++i) {
         GElf_Phdr segment;
         if (gelf_getphdr(elf.get(), static_cast<int>(i), &segment) == nullptr) {
             break;
@@ -123,15 +70,13 @@ Result<UnwindObject> UnwindObject::read(UnwindObject object) {
             object.identity_.build_id = build_id_in(elf.get(), segment);
         }
     }
-    auto section = find_section(elf.get(), ".eh_frame");
-    if (!section.found) {
-        section = find_section(elf.get(), ".debug_frame");
-        object.identity_.is_debug_frame = section.found;
-    }
-    if (section.found && section.header.sh_size <= kMaxFrameSection) {
-        object.identity_.section_address = section.header.sh_addr;
-        object.identity_.section_size = section.header.sh_size;
-        object.section_offset_ = section.header.sh_offset;
+    GElf_Shdr section;
+    const bool has_eh_frame = find_section(elf.get(), ".eh_frame", section, is_plain) != nullptr;
+    object.identity_.is_debug_frame = !has_eh_frame && find_section(elf.get(), ".debug_frame", section, is_plain) != nullptr;
+    if ((has_eh_frame || object.identity_.is_debug_frame) && section.sh_size <= kMaxFrameSection) {
+        object.identity_.section_address = section.sh_addr;
+        object.identity_.section_size = section.sh_size;
+        object.section_offset_ = section.sh_offset;
     }
     return object;
 }
