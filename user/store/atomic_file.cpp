@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "base/write_all.hpp"
+
 namespace memtrace {
 
 namespace {
@@ -77,20 +79,6 @@ Status TemporaryFile::publish(const std::string& path) {
         return fail_errno("cannot rename the complete file", errno);
     }
     path_.clear();
-    return {};
-}
-
-Status write_all(int fd, const std::string& bytes) {
-    for (std::size_t done = 0; done < bytes.size();) {
-        const ssize_t written = ::write(fd, bytes.data() + done, bytes.size() - done);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            return fail_errno("cannot write", written < 0 ? errno : EIO);
-        }
-        done += static_cast<std::size_t>(written);
-    }
     return {};
 }
 

@@ -28,9 +28,6 @@ private:
     std::string path_; ///< empty: published, or moved from
 };
 
-/// Writes all of `bytes` to `fd`.
-Status write_all(int fd, const std::string& bytes);
-
 /// Makes renames and removals in `directory` durable.
 Status sync_directory(const std::string& directory);
 

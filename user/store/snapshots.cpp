@@ -18,6 +18,7 @@
 #include <sstream>
 
 #include "base/clock.hpp"
+#include "base/write_all.hpp"
 #include "store/atomic_file.hpp"
 
 namespace memtrace {

@@ -11,11 +11,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/bytes.hpp"
 #include "base/fd.hpp"
+#include "base/write_all.hpp"
 #include "proc/elf_file.hpp"
 
 namespace memtrace {
@@ -58,19 +60,6 @@ std::string header_of(const ObjectIdentity& identity, const UnwindTable& table) 
     out.write(table.first());
     out.write(static_cast<std::uint64_t>(table.words().size()));
     return out.data();
-}
-
-bool write_whole(int fd, const void* bytes, std::size_t size) {
-    const auto* at = static_cast<const char*>(bytes);
-    while (size > 0) {
-        const auto count = ::write(fd, at, size);
-        if (count <= 0 && errno != EINTR) {
-            return false;
-        }
-        at += std::max<ssize_t>(count, 0);
-        size -= static_cast<std::size_t>(std::max<ssize_t>(count, 0));
-    }
-    return true;
 }
 
 /// The files kept, the oldest first.
@@ -145,8 +134,8 @@ void TableCache::store(const ObjectIdentity& identity, const UnwindTable& table)
             ::openat(directory.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
         const auto header = header_of(identity, table);
         const auto& words = table.words();
-        const bool written = fd && write_whole(fd.get(), header.data(), header.size()) &&
-                             write_whole(fd.get(), words.data(), words.size() * sizeof(std::uint32_t)) && ::fsync(fd.get()) == 0;
+        const std::string_view body(reinterpret_cast<const char*>(words.data()), words.size() * sizeof(std::uint32_t));
+        const bool written = fd && write_all(fd.get(), header) && write_all(fd.get(), body) && ::fsync(fd.get()) == 0;
         if (!written || ::renameat(directory.get(), temporary.c_str(), directory.get(), name.c_str()) != 0) {
             ::unlinkat(directory.get(), temporary.c_str(), 0);
             return;
