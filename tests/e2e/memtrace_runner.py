@@ -74,13 +74,16 @@ class Memtrace:
     def attach(cls, directory, pids, *options, name="report"):
         """Starts memtrace on running processes, and waits until it follows them."""
         pids = [pids] if isinstance(pids, int) else pids
-        memtrace = cls.start(directory, *(word for pid in pids for word in ("--pid", pid)), *options, name=name)
+        return cls.start(directory, *(word for pid in pids for word in ("--pid", pid)), *options, name=name).following()
+
+    def following(self):
+        """Itself, once it follows; closed where it does not."""
         try:
-            memtrace.wait_following()
+            self.wait_following()
         except BaseException:
-            memtrace.close()
+            self.close()
             raise
-        return memtrace
+        return self
 
     def __enter__(self):
         return self

@@ -100,13 +100,7 @@ def launch(directory, env, *options):
     out = directory / "report.json"
     command = ["env", "-i", *(f"{name}={value}" for name, value in env.items()), MEMTRACE, "--sample", "exact", "--output", "json",
                "--out", out, *options]
-    memtrace = Memtrace(command, out)
-    try:
-        memtrace.wait_following()
-    except BaseException:
-        memtrace.close()
-        raise
-    return memtrace
+    return Memtrace(command, out).following()
 
 
 def stack_of(report):

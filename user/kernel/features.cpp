@@ -45,12 +45,12 @@ struct SkeletonCloser {
 };
 using ProbeTest = std::unique_ptr<probe_test_bpf, SkeletonCloser>;
 
-ProbeTest load_probe_test(int attach_type) {
+ProbeTest load_probe_test(const char* name, int attach_type) {
     ProbeTest skeleton(probe_test_bpf__open());
-    if (skeleton == nullptr) {
+    auto* const program = skeleton != nullptr ? bpf_object__find_program_by_name(skeleton->obj, name) : nullptr;
+    if (program == nullptr) {
         return nullptr;
     }
-    auto* program = attach_type == kAttachTypeUprobeSession ? skeleton->progs.probe_session : skeleton->progs.probe_test;
     bpf_program__set_autoload(program, true);
     if (attach_type != 0) {
         bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(attach_type));
@@ -60,9 +60,7 @@ ProbeTest load_probe_test(int attach_type) {
 
 /// A kernel in lockdown has no such helper: "bpf: Add lockdown check for probe_write_user helper" (5.14).
 bool may_write_user() {
-    const ProbeTest skeleton(probe_test_bpf__open());
-    return skeleton != nullptr && bpf_program__set_autoload(skeleton->progs.probe_write, true) == 0 &&
-           probe_test_bpf__load(skeleton.get()) == 0;
+    return load_probe_test("probe_write", 0) != nullptr;
 }
 
 /// Kernels of 6.6 to 6.9 filtered by thread, not by process (fixed by "bpf: Fix uprobe multi pid filter check", 6.10): so call it
@@ -81,7 +79,7 @@ std::vector<UniqueFd>& kept_links() {
 
 /// Also measures: the first probes on our functions tell what a hit costs.
 void try_uprobe_multi(KernelFeatures& features) {
-    const auto test = load_probe_test(kAttachTypeUprobeMulti);
+    const auto test = load_probe_test("probe_test", kAttachTypeUprobeMulti);
     if (test == nullptr) {
         features.uprobe_multi_reason = "the kernel does not know multi links";
         return;
@@ -101,7 +99,7 @@ void try_uprobe_multi(KernelFeatures& features) {
 }
 
 void try_perf_event(KernelFeatures& features) {
-    const auto test = load_probe_test(0);
+    const auto test = load_probe_test("probe_test", 0);
     if (test == nullptr) {
         return;
     }
@@ -114,7 +112,7 @@ void try_perf_event(KernelFeatures& features) {
 
 /// Measures too: where there are sessions, they are what probes are placed with.
 void try_uprobe_session(KernelFeatures& features) {
-    const auto test = load_probe_test(kAttachTypeUprobeSession);
+    const auto test = load_probe_test("probe_session", kAttachTypeUprobeSession);
     if (test == nullptr || !features.uprobe_multi) {
         return;
     }
