@@ -255,7 +255,7 @@ void Collector::release(const std::vector<mt_process_key>& keys) {
     }
     // No call is probed any more. Those in flight end within microseconds of their own time, or throw: then the hooks must be there.
     const auto deadline = std::chrono::steady_clock::now() + kLastCallsPatience;
-    while (tracer_.has_pending_returns() && std::chrono::steady_clock::now() < deadline) {
+    while (tracer_.has_pending_returns(keys) && std::chrono::steady_clock::now() < deadline) {
         take_kernel_events();
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "base/clock.hpp"
@@ -296,8 +297,12 @@ Status HeapTracer::watch(mt_process_key process, bool allocations, bool frees) {
     return {};
 }
 
-bool HeapTracer::has_pending_returns() const {
-    return any_pending_return(impl_->skeleton->progs.list_returns);
+bool HeapTracer::has_pending_returns(const std::vector<mt_process_key>& processes) const {
+    std::set<std::uint32_t> tgids;
+    for (const auto process : processes) {
+        tgids.insert(impl_->slots[process].tgid);
+    }
+    return any_pending_return(impl_->skeleton->progs.list_returns, tgids);
 }
 
 void HeapTracer::activate(mt_process_key process) {

@@ -62,9 +62,9 @@ public:
     Status attach(mt_process_key process, std::int32_t pid, const ProbeObject& object);
     /// Keeps the probes of allocations, and those of frees, attached or not; what is to be attached again is what attach() was given.
     Status watch(mt_process_key process, bool allocations, bool frees);
-    /// Whether some thread of the processes is in a call whose return address the kernel replaced. Once allocations are not watched any
-    /// more these end; the hooks that keep exceptions safe must not go before.
-    [[nodiscard]] bool has_pending_returns() const;
+    /// Whether some thread of `processes` is in a call whose return address the kernel replaced. Once their allocations are not watched
+    /// any more these end; the hooks that keep exceptions safe must not go before.
+    [[nodiscard]] bool has_pending_returns(const std::vector<mt_process_key>& processes) const;
     void activate(mt_process_key process);
     void deactivate(mt_process_key process);
     /// From here on allocations of this process are sampled, one in `interval` bytes on average (1 to MT_MAX_INTERVAL); 0: all are

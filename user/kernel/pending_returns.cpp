@@ -28,7 +28,7 @@ bool is_in_flight(const mt_pending_return& pending) {
 
 } // namespace
 
-bool any_pending_return(const bpf_program* list_returns) {
+bool any_pending_return(const bpf_program* list_returns, const std::set<std::uint32_t>& tgids) {
     const std::unique_ptr<bpf_link, int (*)(bpf_link*)> link(bpf_program__attach_iter(list_returns, nullptr), bpf_link__destroy);
     const UniqueFd list(link == nullptr ? -1 : bpf_iter_create(bpf_link__fd(link.get())));
     std::array<mt_pending_return, 128> some{};
@@ -39,7 +39,7 @@ bool any_pending_return(const bpf_program* list_returns) {
             return false;
         }
         const auto end = some.begin() + bytes / static_cast<std::ptrdiff_t>(sizeof(some[0]));
-        if (std::any_of(some.begin(), end, is_in_flight)) {
+        if (std::any_of(some.begin(), end, [&](const auto& one) { return tgids.contains(one.tgid) && is_in_flight(one); })) {
             return true;
         }
     }
