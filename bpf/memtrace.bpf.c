@@ -84,8 +84,8 @@ static __always_inline int sample(struct mt_sampler* sampler, __u64 interval, __
 }
 
 /* The stack of the call that has just been entered, into the thread's scratch. Returns its hash. */
-static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct mt_thread* thread, const struct mt_process* process,
-                                           struct mt_counters* c) {
+static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct task_struct* task, struct mt_thread* thread,
+                                           const struct mt_process* process, struct mt_counters* c) {
 #if defined(__TARGET_ARCH_x86)
     __u64 space = process->space;
     if (space >> 32 == thread->call.process && (__u32)space != MT_NO_SHARD) {
@@ -94,7 +94,7 @@ static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct mt_thread
             .sp = mt_stack_pointer(ctx) + MT_RETURN_POPS,
             .bp = mt_frame_pointer(ctx),
             .bx = mt_base_pointer(ctx),
-            .trampoline = mt_trampoline(),
+            .trampoline = mt_trampoline_in_use(task),
             .space = (__u32)space,
         };
         __u64 hash;
@@ -108,7 +108,7 @@ static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct mt_thread
         return hash;
     }
 #endif
-    (void)process, (void)c;
+    (void)task, (void)process, (void)c;
     return mt_walk(ctx, thread->call.return_address, &thread->stack);
 }
 
@@ -164,7 +164,7 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
     call->interval = process->interval;
     call->out = mt_argument(&arguments, signature.out);
     if (kept) {
-        call->stack_hash = capture_stack(ctx, thread, process, c);
+        call->stack_hash = capture_stack(ctx, task, thread, process, c);
     }
     return 1;
 }
@@ -348,12 +348,12 @@ int unwind_enter(struct pt_regs* ctx) {
     struct task_struct* task = bpf_get_current_task_btf();
     struct mt_thread* thread;
     struct mt_unwind_event* event;
-    __u64 trampoline = mt_trampoline();
+    __u64 trampoline = mt_trampoline_in_use(task);
     __u64 sp = mt_stack_pointer(ctx);
     __u32 count;
     __u32 lost;
 
-    if (!process || !trampoline || !task->utask || !task->utask->depth) {
+    if (!process || !trampoline) {
         return 0;
     }
     thread = bpf_task_storage_get(&threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);

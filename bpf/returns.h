@@ -39,6 +39,12 @@ static __always_inline __u64 mt_trampoline(void) {
     return mt_trampoline_of((void*)bpf_get_current_task());
 }
 
+/* The same for the current thread where the kernel has replaced an address of it; else, as a rule and found out cheaply, 0. */
+static __always_inline __u64 mt_trampoline_in_use(struct task_struct* task) {
+    struct uprobe_task* utask = task->utask;
+    return utask && utask->depth ? mt_trampoline() : 0;
+}
+
 /* The kernel lets programs write to the memory of the process that they run in; not in lockdown, which secure boot turns on. (user) */
 const volatile bool may_write_user = 0;
 
