@@ -5,7 +5,6 @@
 #include "app/message.hpp"
 #include "base/hex.hpp"
 #include "report/calls.hpp"
-#include "symbol/elf_image.hpp"
 #include "symbol/safe_open.hpp"
 
 namespace memtrace {
@@ -67,22 +66,14 @@ Result<LateNames> LateNames::open(const Options& options) {
     return names;
 }
 
-/// The debug file of a module, from a server. It is not taken on the server's word that it is the right one.
+/// The debug file of a module, from a server.
 UniqueFd LateNames::fetch(const ModuleName& name) {
-    const auto build_id = from_hex(name.second);
-    auto answer = servers_->fetch(build_id);
-    UniqueFd fd;
-    if (!answer.path.empty()) {
-        auto looked_at = open_regular(answer.path);
-        const auto image = looked_at ? ElfImage::open(std::move(*looked_at)) : nullptr;
-        auto opened = image && image->build_id() == build_id ? open_regular(answer.path) : Result<UniqueFd>();
-        fd = opened ? std::move(*opened) : UniqueFd();
-        answer.problem = fd ? "" : "what came is none, or of another build";
-    }
+    const auto answer = servers_->fetch(from_hex(name.second));
     if (!answer.problem.empty()) {
         say("no debug file for " + name.first + " from debuginfod: " + answer.problem);
     }
-    return fd;
+    auto opened = answer.path.empty() ? Result<UniqueFd>() : open_regular(answer.path);
+    return opened ? std::move(*opened) : UniqueFd();
 }
 
 ModuleId LateNames::open_module(const ModuleName& name) {

@@ -14,6 +14,8 @@
 
 #include "base/clock.hpp"
 #include "symbol/debuginfod_helper.hpp"
+#include "symbol/elf_image.hpp"
+#include "symbol/safe_open.hpp"
 
 namespace memtrace {
 namespace {
@@ -31,6 +33,13 @@ void wait_readable(int fd, std::uint64_t until_ns) {
             return;
         }
     }
+}
+
+/// It is not taken on a server's word that a file is the right one.
+bool is_of_build(const std::string& path, const std::string& build_id) {
+    auto fd = open_regular(path);
+    const auto image = fd ? ElfImage::open(std::move(*fd)) : nullptr;
+    return image && image->build_id() == build_id;
 }
 
 /// One packet that has arrived; empty where there is none.
@@ -112,7 +121,14 @@ void Debuginfod::receive() {
             return;
         }
         Answer answer{wanted_.front(), "", ""};
-        (packet[0] == kHelperFound ? answer.path : answer.problem) = packet.substr(1);
+        const auto text = packet.substr(1);
+        if (packet[0] != kHelperFound) {
+            answer.problem = text;
+        } else if (is_of_build(text, answer.build_id)) {
+            answer.path = text;
+        } else {
+            answer.problem = "what came is none, or of another build";
+        }
         answers_.push_back(std::move(answer));
         wanted_.pop_front();
         sent_ns_ = 0;

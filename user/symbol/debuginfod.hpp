@@ -35,7 +35,7 @@ public:
     /// What came of a build-id.
     struct Answer {
         std::string build_id; ///< raw bytes
-        std::string path;     ///< of the file in the cache; empty = none
+        std::string path;     ///< of the file in the cache, an ELF file of that build-id; empty = none
         std::string problem;  ///< why there is none, where it is more than that no server has it
     };
 

@@ -130,7 +130,7 @@ void Symbolizer::ask(Debuginfod& servers) {
 
 Symbolizer::Arrivals Symbolizer::take_debug_files() {
     Arrivals arrivals;
-    for (auto& answer : impl_->servers != nullptr ? impl_->servers->take() : std::vector<Debuginfod::Answer>()) {
+    for (const auto& answer : impl_->servers != nullptr ? impl_->servers->take() : std::vector<Debuginfod::Answer>()) {
         const auto [begin, end] = impl_->waiting.equal_range(answer.build_id);
         for (auto entry = begin; entry != end; ++entry) {
             const auto& image = impl_->modules.at(entry->second);
@@ -139,8 +139,6 @@ Symbolizer::Arrivals Symbolizer::take_debug_files() {
             if (!answer.path.empty() &&
                 (image->missing_debug_file().empty() || (fd && image->adopt_debug_file(std::move(*fd), answer.path)))) {
                 arrivals.renamed.push_back(entry->second);
-            } else if (!answer.path.empty()) {
-                answer.problem = "what came is none, or of another build";
             }
             if (!answer.problem.empty()) {
                 arrivals.problems.push_back("no debug file for " + image->path() + " from debuginfod: " + answer.problem);
