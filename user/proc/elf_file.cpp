@@ -21,12 +21,14 @@ constexpr int kNativeMachine = EM_AARCH64;
 #error "unknown architecture"
 #endif
 
+constexpr std::string_view kGoNotes{"Go\0\0", 4}; // padded
+
 void read_notes(Elf_Data* data, ElfFile& out) {
     for_each_note(data, [&](GElf_Word type, std::string_view owner, std::string_view description) {
         if (auto build_id = build_id_of_note(type, owner, description); !build_id.empty()) {
             out.build_id = std::move(build_id);
         }
-        out.is_go = out.is_go || owner == std::string_view("Go\0", 4);
+        out.is_go = out.is_go || owner == kGoNotes;
     });
 }
 

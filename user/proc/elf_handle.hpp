@@ -16,6 +16,7 @@ namespace memtrace {
 
 constexpr std::size_t kMaxElfHeaders = 100'000; ///< sections, or segments, that are looked at
 constexpr std::size_t kMaxBuildIdBytes = 64;
+constexpr std::string_view kGnuNotes{"GNU\0", 4}; // the closing zero counts
 
 struct ElfCloser {
     void operator()(Elf* elf) const { elf_end(elf); }
@@ -43,7 +44,7 @@ void for_each_note(Elf_Data* data, const Visit& visit) {
 
 /// Hex; empty where the note is no build-id.
 inline std::string build_id_of_note(GElf_Word type, std::string_view owner, std::string_view description) {
-    const bool is_one = type == NT_GNU_BUILD_ID && owner == std::string_view("GNU", 4);
+    const bool is_one = type == NT_GNU_BUILD_ID && owner == kGnuNotes;
     return is_one ? to_hex(description.substr(0, kMaxBuildIdBytes)) : std::string();
 }
 
