@@ -71,6 +71,7 @@ CASES = [
     case("realloc_cases"),
     case("short_lived"),
     case("spin", "--seconds", "1", "--threads", "2"),
+    case("stacks"),
     case("thread_exit", options=OWN_MALLOC),
     case("use_malloc", "--ops", "20000"),
 ]
