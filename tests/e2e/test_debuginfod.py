@@ -98,7 +98,8 @@ def report_of(elsewhere, env, server, *options):
 def launch(directory, env, *options):
     """A running memtrace with that environment, once it follows."""
     out = directory / "report.json"
-    command = ["env", "-i", *(f"{name}={value}" for name, value in env.items()), MEMTRACE, "--sample", "exact", "--output", "json",
+    background = "--ignore-signal=INT"  # as a shell starts what it runs in the background: it must end by SIGINT all the same
+    command = ["env", background, "-i", *(f"{name}={value}" for name, value in env.items()), MEMTRACE, "--sample", "exact", "--output", "json",
                "--out", out, *options]
     return Memtrace(command, out).following()
 

@@ -42,6 +42,9 @@ bool StopSignals::pending() const {
 void StopSignals::disarm() {
     signalfd_siginfo info;
     (void)!::read(fd_.get(), &info, sizeof(info));
+    for (const int number : {SIGINT, SIGTERM}) { // a shell starts what it runs in the background with SIGINT ignored
+        signal(number, SIG_DFL);
+    }
     const auto set = stop_set();
     sigprocmask(SIG_UNBLOCK, &set, nullptr);
 }
