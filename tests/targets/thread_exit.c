@@ -95,7 +95,7 @@ static pthread_t start_thread(void* (*function)(void*), void* argument) {
     return thread;
 }
 
-// pthread_exit and pthread_cancel load the unwinder when first used, which allocates.
+// pthread_exit and pthread_cancel open the unwinder's library when first used, which allocates.
 static void* setup_main(void* argument) {
     (void)argument;
     block_until_cancelled();
