@@ -13,8 +13,10 @@ Every wait is for a condition, has a deadline, and says what memtrace said when 
 another build to test. One thread at a time.
 """
 
+import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -56,7 +58,7 @@ class Memtrace:
     def __init__(self, command, out):
         self.out = out
         self.said = ""
-        self.peak_rss_bytes = None
+        self.peak_rss_bytes = 0  # seen last; what wait4 tells includes the memory of who started it
         self.process = subprocess.Popen(
             list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -106,14 +108,19 @@ class Memtrace:
         return wait_for_report(self.out, wanted, self.process, timeout)
 
     def finish(self, timeout=PATIENCE_S):
-        """Waits for its end. Returns its exit status; peak_rss_bytes is known from then on."""
+        """Waits for its end. Returns its exit status; peak_rss_bytes is known from then on, to 20 ms."""
         deadline = time.monotonic() + timeout
-        while self._read(deadline, "end", timeout):
-            pass
-        _, status, usage = os.wait4(self.process.pid, 0)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
-        self.peak_rss_bytes = usage.ru_maxrss * 1024
-        return self.process.returncode
+        while True:
+            self._see_memory()
+            quiet = not select.select([self.process.stdout], [], [], 0.02)[0] and time.monotonic() < deadline
+            if not quiet and not self._read(deadline, "end", timeout):
+                return self.process.wait()
+
+    def _see_memory(self):
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+            if peak := re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE):  # not when it has ended
+                self.peak_rss_bytes = int(peak[1]) * 1024
 
     def _read(self, deadline, what, timeout):
         """Takes what it says next. False: it says nothing more, it has ended."""

@@ -351,7 +351,7 @@ def test_a_million_live_blocks(tmp_path, capsys):
     with capsys.disabled():
         print(f"\na million live blocks: last report and end in {elapsed_s:.2f} s, "
               f"collector {memtrace.peak_rss_bytes / 1e6:.0f} MB, kernel maps {kernel_mb:.0f} MB")
-    assert memtrace.peak_rss_bytes < 200e6
+    assert 0 < memtrace.peak_rss_bytes < 200e6
 
 
 @pytest.mark.parametrize("name", ["longjmp_out", "exception_out"])
