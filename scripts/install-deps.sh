@@ -18,7 +18,7 @@ build_packages=(
 test_packages=(
     libgtest-dev libbenchmark-dev libleveldb-dev valgrind dwz
     'postgresql-15|postgresql-17' # each brings its own pgbench
-    redis-server sqlite3
+    redis-server sqlite3 mariadb-server
     libjemalloc2 'libtcmalloc-minimal4|libtcmalloc-minimal4t64' 'libmimalloc2.0|libmimalloc3'
     rustc # a program with Rust's names to trace
     debuginfod # a server of debug files to ask (--debuginfod)
@@ -29,7 +29,7 @@ test_packages=(
 )
 
 # Left stopped: the tests start their own servers, on their own data directories.
-services=(postgresql redis-server)
+services=(postgresql redis-server mariadb)
 
 policy=/usr/sbin/policy-rc.d
 policy_mark='# memtrace install-deps: no service is started while packages are installed'

@@ -46,7 +46,7 @@ class Cluster:
         data = self.directory / "data"
         self.run("initdb", "-D", data, "--no-sync", "--auth=trust", "--username=postgres", "--locale=C", "--encoding=UTF8")
         self.log = open(self.directory / "log", "w+", encoding="utf-8")
-        settings = {"listen_addresses": "", "unix_socket_directories": self.directory, "fsync": "off"}
+        settings = {"listen_addresses": "", "unix_socket_directories": self.directory, "fsync": "off", "autovacuum": "off"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self.process = self.popen("postgres", "-D", data, *options, stdout=self.log, stderr=subprocess.STDOUT)
         wait_until(lambda: self.popen("pg_isready", "-q", "-h", self.directory).wait() == 0, self.said)

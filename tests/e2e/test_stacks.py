@@ -4,7 +4,10 @@ What is compared with is a program's own knowledge of who called whom, gdb at a 
 everybody knows of them: a server's main at the bottom.
 """
 
+import os
+import pwd
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +23,7 @@ from test_postgres import Load, only_backend, running_cluster  # noqa: F401 # py
 from tracer import breakpoints, wait_until
 
 COMPLETE = 0.99  # of the allocations
+MARIADBD = "/usr/sbin/mariadbd"
 
 
 def names(site):
@@ -122,11 +126,28 @@ def test_postgres_backend(tmp_path, cluster, workload, capsys):
         with Memtrace.attach(tmp_path, backend, "--duration", "3s") as memtrace:
             [report] = memtrace.last_reports()
     assert_complete(report, capsys, f"postgres, {workload}")
+    assert counters(report)["walks_recalled"] > 0.9 * counters(report)["hits_return"], counters(report)
     stacks = [names(site) for site in report["sites"] if site["stack"]]
     whole = [stack for stack in stacks if stack[-1] == "_start"]
     assert whole and all("main" in stack and "PostgresMain" in stack for stack in whole)
     assert any("standard_ExecutorRun" in stack or "standard_planner" in stack for stack in whole), stacks
     assert all(re.search(r"/(postgres|[^/]*\.so[.0-9]*)$", site["stack"][0]["module"]) for site in report["sites"] if site["stack"])
+
+
+@pytest.mark.parametrize("name", ["leak_rust", "leak_rust_v0"])
+def test_rust_program(tmp_path, name):
+    """The standard library comes compiled, without frame pointers."""
+    with Target.start(name) as target, Memtrace.attach(tmp_path, target.ready()) as memtrace:
+        target.go()
+        truth = target.truth()
+        report = memtrace.stop()
+        assert target.finish() == 0, target.stderr()
+    assert complete_share(report) == 1, counters(report)
+    for function in truth.leaks:
+        stacks = [names(site) for site in report["sites"] if site["live_objects"] and any(function in text for text in names(site))]
+        assert stacks, function
+        for stack in stacks:
+            assert is_subsequence(["leak::main", "std::rt::lang_start", "main"], stack) and stack[-1] == "_start", stack
 
 
 SQL = """create table t(a integer primary key, b text);
@@ -142,6 +163,58 @@ def test_sqlite_shell(tmp_path, capsys):
         [report] = memtrace.last_reports()
     assert_complete(report, capsys, "sqlite3")
     assert any({"sqlite3VdbeExec", "sqlite3_step"} <= set(names(site)) for site in report["sites"])
+
+
+class MariaDB:
+    """A server of its own: a socket in its directory, data of its own, nothing of the machine's configuration."""
+
+    def __init__(self):
+        self.directory = Path(tempfile.mkdtemp(prefix="memtrace-mariadb-"))
+        user = pwd.getpwnam("mysql")
+        os.chown(self.directory, user.pw_uid, user.pw_gid)
+        self.socket = self.directory / "socket"
+        self.process = None
+
+    def __enter__(self):
+        try:
+            where = [f"--datadir={self.directory / 'data'}", "--user=mysql"]
+            install = ["mariadb-install-db", "--no-defaults", *where, "--skip-test-db", "--auth-root-authentication-method=normal"]
+            subprocess.run(install, check=True, stdout=subprocess.DEVNULL, timeout=100)
+            server = [MARIADBD, "--no-defaults", *where, "--skip-networking", f"--socket={self.socket}", "--innodb-flush-log-at-trx-commit=0"]
+            with open(self.directory / "log", "w", encoding="utf-8") as log:
+                self.process = subprocess.Popen(server, stdout=log, stderr=subprocess.STDOUT)
+            ping = ["mariadb-admin", "--no-defaults", f"--socket={self.socket}", "ping"]
+            wait_until(lambda: subprocess.run(ping, capture_output=True, check=False).returncode == 0, (self.directory / "log").read_text)
+            return self
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def load(self):
+        """Connections that come, insert, join and go."""
+        slap = ["mariadb-slap", "--no-defaults", f"--socket={self.socket}", "--auto-generate-sql", "--auto-generate-sql-load-type=mixed"]
+        return subprocess.Popen([*slap, "--concurrency=2", "--iterations=1000"], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+
+    def close(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait(30)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def test_mariadb_server(tmp_path, capsys):
+    with MariaDB() as server, server.load() as load:
+        try:
+            with Memtrace.attach(tmp_path, server.process.pid, "--duration", "3s") as memtrace:
+                [report] = memtrace.last_reports()
+            assert load.poll() is None, "the load ended first"
+        finally:
+            load.kill()
+    assert_complete(report, capsys, "mariadbd")
+    assert any("do_command" in text or "handle_one_connection" in text for site in report["sites"] for text in names(site))
 
 
 def free_port():
@@ -169,7 +242,9 @@ def test_redis_server(tmp_path, capsys):
     assert_complete(report, capsys, "redis-server")
 
 
-GDB_STOPS = 60
+GDB_STOPS = 1000
+
+
 def gdb_stacks(pid, function, seconds):
     """Return addresses of each stop at the function's entry, without its own frame."""
     script = f"set pagination off\nset width 0\nset backtrace past-main on\nset print address on\nbreak *{function}\n"
@@ -193,7 +268,7 @@ def gdb_stacks(pid, function, seconds):
         gdb.send_signal(signal.SIGTERM)
         gdb.stdout.close()
         gdb.wait(30)
-    return {tuple(stack) for stack in stacks[:-1]}
+    return [tuple(stack) for stack in stacks[:-1]]  # the last one may be cut
 
 
 def load_addresses(pid):
@@ -206,17 +281,30 @@ def load_addresses(pid):
     return bases
 
 
+# The same in each transaction, and nothing is written: what gdb sees memtrace must have seen.
+QUERIES = """select abalance from pgbench_accounts where aid = 77;
+select bid, count(*), sum(abalance) from pgbench_accounts where aid < 300 group by bid order by 3 desc;
+select a.aid, b.bbalance from pgbench_accounts a join pgbench_branches b using (bid) where a.aid between 10 and 40 order by a.filler, b.bid;
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 30) select string_agg(md5(i::text), ',' order by i desc) from n;
+select tid, rank() over (order by tbalance), array_agg(tid) over () from pgbench_tellers;
+select regexp_replace(repeat('abc', 200), '(a)(b)', '\\2\\1', 'g'), to_char(now(), 'YYYY-MM-DD'), numeric '1e50' / 7;
+"""
+
+
 def test_stacks_are_those_that_gdb_sees(tmp_path, cluster, capsys):
     """Every stack that gdb sees at malloc's entry is one of those that memtrace has, frame by frame, to the end."""
-    with Load(cluster, "-S", seconds=25) as load:
+    script = cluster.directory / "queries.sql"
+    script.write_text(QUERIES, encoding="utf-8")
+    with Load(cluster, "-f", script, seconds=90) as load:
         backend = only_backend(cluster, load)
         bases = load_addresses(backend)
         with Memtrace.attach(tmp_path, backend, "--duration", "3s") as memtrace:
             [report] = memtrace.last_reports()
-        theirs = gdb_stacks(backend, "__libc_malloc", 30)  # the dynamic linker has a malloc too
+        stops = gdb_stacks(backend, "__libc_malloc", 60)  # the dynamic linker has a malloc too
         load.process.kill()
     ours = {tuple(bases[frame["module"]] + frame["offset"] for frame in site["stack"]) for site in report["sites"] if site["stack"]}
+    theirs = set(stops)
     with capsys.disabled():
-        print(f"\n    {len(theirs)} different stacks of gdb, {len(ours)} of memtrace")
-    assert theirs
+        print(f"\n    {len(stops)} stops of gdb: {len(theirs)} different stacks, {len(ours)} of memtrace")
+    assert len(stops) == GDB_STOPS
     assert theirs <= ours, (theirs - ours, ours)

@@ -35,7 +35,7 @@ RUST_FLAGS_leak_rust_v0 := -C symbol-mangling-version=v0
 $(OUT)/targets/leak_rust $(OUT)/targets/leak_rust_v0: $(OUT)/targets/%: tests/targets/leak.rs tests/targets/targets.mk
 	$(call say,RUSTC,$@)
 	@mkdir -p $(@D)
-	$(Q)$(RUSTC) --edition 2021 -C opt-level=1 -g -C force-frame-pointers=yes $(RUST_FLAGS_$*) -o $@ $<
+	$(Q)$(RUSTC) --edition 2021 -C opt-level=1 -g $(RUST_FLAGS_$*) -o $@ $<
 
 # What is included beside truth.h.
 $(patsubst %,$(OUT)/targets/%,churn8 cross_thread_free exception_crew hostile spin use_malloc): tests/targets/crew.h
