@@ -20,6 +20,7 @@
     X(sites_full, 1, "allocations counted without their call site: the site table is full")                                      \
     X(stacks_full, 1, "stacks cut to the caller of the allocator: the stack table is full")                                      \
     X(stack_truncated, 0, "stacks that do not reach the thread's first function")                                                \
+    X(walks_recalled, 0, "stacks known from an earlier walk, by the words that it read")                                         \
     X(unwind_unmapped, 0, "walks that came to code of no known object")                                                          \
     X(unwind_pending, 0, "walks that came to an object whose unwind table was not ready yet")                                    \
     X(unwind_bare, 0, "walks that came to code without unwind information")                                                      \

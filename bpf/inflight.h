@@ -40,6 +40,8 @@ struct mt_thread {
     struct mt_call call;
     struct mt_sampler sampler;
     struct mt_stack stack;
+    struct mt_recipe recipe; /* of that stack */
+    struct mt_stack_window window;
     struct mt_unwind_event unwinding; /* scratch */
 };
 

@@ -83,28 +83,55 @@ static __always_inline int sample(struct mt_sampler* sampler, __u64 interval, __
     return mt_sampler_takes(sampler, size);
 }
 
+/* The caller of the function that has just been entered. Its stack is looked at next. */
+static __always_inline __u64 begin_stack(struct pt_regs* ctx, struct mt_stack_window* window) {
+#if defined(__TARGET_ARCH_x86)
+    __u64 address = 0;
+    mt_window_close(window);
+    mt_window_read(window, mt_stack_pointer(ctx), &address);
+    return address;
+#else
+    (void)window;
+    return mt_return_address(ctx);
+#endif
+}
+
 /* The stack of the call that has just been entered, into the thread's scratch. Returns its hash. */
 static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct task_struct* task, struct mt_thread* thread,
                                            const struct mt_process* process, struct mt_counters* c) {
 #if defined(__TARGET_ARCH_x86)
     __u64 space = process->space;
     if (space >> 32 == thread->call.process && (__u32)space != MT_NO_SHARD) {
-        struct mt_cursor cursor = {
-            .pc = thread->call.return_address,
-            .sp = mt_stack_pointer(ctx) + MT_RETURN_POPS,
-            .bp = mt_frame_pointer(ctx),
-            .bx = mt_base_pointer(ctx),
-            .trampoline = mt_trampoline_in_use(task),
-            .space = (__u32)space,
-        };
+        __u64 pc = thread->call.return_address;
+        __u64 trampoline = mt_trampoline_in_use(task);
+        struct mt_recipe* recipe = &thread->recipe;
         __u64 hash;
-        if (cursor.pc == cursor.trampoline) { /* a tail call of a function with a return probe */
+        if (pc == trampoline) { /* a tail call of a function with a return probe */
             __u64 replaced = mt_replaced_address(mt_stack_pointer(ctx));
-            cursor.pc = replaced ? replaced : cursor.pc;
+            pc = replaced ? replaced : pc;
         }
-        thread->stack.address[0] = cursor.pc;
-        hash = mt_unwind(&thread->stack, &cursor, max_frames);
-        mt_count_stop(c, cursor.stop);
+        thread->stack.address[0] = pc;
+        recipe->space = space;
+        recipe->pc = pc;
+        recipe->sp = mt_stack_pointer(ctx) + MT_RETURN_POPS;
+        recipe->bp = mt_frame_pointer(ctx);
+        recipe->bx = mt_base_pointer(ctx);
+        hash = mt_recall(&thread->stack, recipe, &thread->window);
+        if (hash) {
+            MT_COUNT(c, walks_recalled);
+        } else {
+            struct mt_cursor cursor = {
+                .pc = pc,
+                .sp = recipe->sp,
+                .bp = recipe->bp,
+                .bx = recipe->bx,
+                .trampoline = trampoline,
+                .space = (__u32)space,
+            };
+            hash = mt_unwind(&thread->stack, recipe, &thread->window, &cursor, max_frames);
+            mt_remember(recipe);
+        }
+        mt_count_stop(c, recipe->stop);
         return hash;
     }
 #endif
@@ -148,7 +175,7 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
     }
     size = mt_requested_size(&arguments, &signature);
     kept = sample(&thread->sampler, process->interval, size);
-    call->return_address = mt_return_address(ctx);
+    call->return_address = kept ? begin_stack(ctx, &thread->window) : mt_return_address(ctx);
     call->cookie = cookie;
     call->process = process->key;
     call->nested = 0;

@@ -87,6 +87,37 @@ struct mt_stack {
 };
 MT_STATIC_ASSERT(sizeof(struct mt_stack) == 8 + 8 * MT_MAX_FRAMES, "layout");
 
+/* What has been read of a stack at once (bpf/stack_window.h): at most a page. */
+#define MT_WINDOW_WORDS 512
+#define MT_WINDOW_BYTES (8 * MT_WINDOW_WORDS)
+struct mt_stack_window {
+    __u64 start;
+    __u64 bytes; /* from there on; 0: nothing */
+    __u64 word[MT_WINDOW_WORDS];
+};
+MT_STATIC_ASSERT(sizeof(struct mt_stack_window) == 16 + MT_WINDOW_BYTES, "layout");
+
+/* How a walk is known again (bpf/recall.h). */
+#define MT_RECIPE_WORDS 80
+struct mt_recipe_word {
+    __u16 place; /* (address - sp) / 4: a multiple of 2, and 1 more where the word is a return address */
+    __u16 check; /* low bits of the hash up to here: tells most others apart at the first word that differs */
+};
+struct mt_recipe {
+    __u64 space; /* with all that is mapped there: mt_process.space */
+    __u64 pc;
+    __u64 sp;
+    __u64 bp;
+    __u64 bx;
+    __u64 words_hash;
+    __u64 stack_hash; /* of the addresses, the first of which is pc */
+    __u32 words;
+    __u16 stop; /* why the walk stopped before its end: enum mt_unwind_stop; 0: it did not */
+    __u16 needs;
+    struct mt_recipe_word word[MT_RECIPE_WORDS];
+};
+MT_STATIC_ASSERT(sizeof(struct mt_recipe) == 64 + 4 * MT_RECIPE_WORDS, "layout");
+
 /* Ring buffer records: kind and size first. */
 enum mt_event_kind {
     MT_EVENT_EXEC = 1,   /* the process replaced its image; `key` is the new one */

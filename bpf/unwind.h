@@ -20,7 +20,7 @@
 #ifndef MEMTRACE_UNWIND_H
 #define MEMTRACE_UNWIND_H
 
-#include "bpf/stack_hash.h"
+#include "bpf/recall.h"
 #include "bpf/unwind_lookup.h"
 
 #define MT_LOST_REGISTER 1 /* no frame pointer, nor anything that a frame is found by */
@@ -33,21 +33,29 @@ static __always_inline void mt_note_stop(struct mt_cursor* c, __u32 stop) {
 }
 
 /* The registers as they are in the cursor's frame. */
-static __always_inline __u64 mt_frame_bp(struct mt_cursor* c) {
+static __always_inline __u64 mt_frame_bp(struct mt_cursor* c, struct mt_stack_window* window) {
     if (c->bp_at) {
-        if (mt_read_user(&c->bp, sizeof(c->bp), c->bp_at)) {
+        if (mt_window_read(window, c->bp_at, &c->bp)) {
             c->bp = MT_LOST_REGISTER;
+            c->needs |= MT_NEEDS_MORE;
         }
         c->bp_at = 0;
+        c->needs |= MT_NEEDS_BP_WORD;
+    } else if (!(c->needs & MT_HAS_BP)) {
+        c->needs |= MT_NEEDS_BP;
     }
     return c->bp;
 }
-static __always_inline __u64 mt_frame_bx(struct mt_cursor* c) {
+static __always_inline __u64 mt_frame_bx(struct mt_cursor* c, struct mt_stack_window* window) {
     if (c->bx_at) {
-        if (mt_read_user(&c->bx, sizeof(c->bx), c->bx_at)) {
+        if (mt_window_read(window, c->bx_at, &c->bx)) {
             c->bx = MT_LOST_REGISTER;
+            c->needs |= MT_NEEDS_MORE;
         }
         c->bx_at = 0;
+        c->needs |= MT_NEEDS_BX_WORD;
+    } else if (!(c->needs & MT_HAS_BX)) {
+        c->needs |= MT_NEEDS_BX;
     }
     return c->bx;
 }
@@ -55,17 +63,18 @@ static __always_inline __u64 mt_frame_bx(struct mt_cursor* c) {
 /* Of each register, by its DWARF number, four bits: its index in gregset_t. */
 #define MT_CONTEXT_ORDER 0x76543210fa89becdull
 
-static __always_inline __u64 mt_base_value(struct mt_cursor* c, __u32 base) {
+static __always_inline __u64 mt_base_value(struct mt_cursor* c, struct mt_stack_window* window, __u32 base) {
     __u64 value = MT_LOST_REGISTER;
     if (base == MT_DWARF_SP) {
         return c->sp;
     }
     if (base == MT_DWARF_BP) {
-        return mt_frame_bp(c);
+        return mt_frame_bp(c, window);
     }
     if (base == MT_DWARF_BX) {
-        return mt_frame_bx(c);
+        return mt_frame_bx(c, window);
     }
+    c->needs |= MT_NEEDS_MORE;
     if (c->context && mt_read_user(&value, sizeof(value), c->context + 8 * (MT_CONTEXT_ORDER >> 4 * (base & 15) & 15))) {
         return MT_LOST_REGISTER;
     }
@@ -80,6 +89,7 @@ static __always_inline __u64 mt_base_value(struct mt_cursor* c, __u32 base) {
 
 static __always_inline int mt_step_signal(struct mt_cursor* c, __u64 context) {
     __u64 found[2]; /* sp, pc */
+    c->needs |= MT_NEEDS_MORE;
     if (mt_read_user(found, sizeof(found), context + MT_CONTEXT_SP)) {
         return MT_UNWIND_UNREADABLE;
     }
@@ -96,41 +106,48 @@ static __always_inline int mt_step_signal(struct mt_cursor* c, __u64 context) {
 }
 
 /* The caller's frame begins at `cfa`. */
-static __always_inline int mt_step_frame(struct mt_cursor* c, const struct mt_unwind_rule* rule, __u64 cfa) {
+static __always_inline int mt_step_frame(struct mt_cursor* c, struct mt_stack_window* window, const struct mt_unwind_rule* rule,
+                                         __u64 cfa) {
     __u64 address;
     if (cfa <= c->sp || cfa & 7) {
         return MT_UNWIND_STRAY;
     }
-    if (mt_read_user(&address, sizeof(address), cfa - 8)) {
+    if (mt_window_read(window, cfa - 8, &address)) {
         return MT_UNWIND_UNREADABLE;
     }
     if (address == c->trampoline && address) {
+        c->needs |= MT_NEEDS_MORE;
         address = mt_replaced_address(cfa - 8);
         if (!address) {
             return MT_UNWIND_STRAY;
         }
     }
     if (address == 0) { /* as some threads begin */
+        c->needs |= MT_NEEDS_MORE;
         return MT_UNWIND_END;
     }
     if (address < MT_MIN_CODE_ADDRESS || address >= MT_MAX_CODE_ADDRESS) {
         return MT_UNWIND_STRAY;
     }
+    c->needs |= rule->bx == MT_SAVED_SAME ? 0 : MT_HAS_BX;
     if (rule->bx == MT_SAVED_AT_CFA) {
         c->bx_at = cfa + rule->bx_offset;
     } else if (rule->bx == MT_SAVED_AT_BP) {
-        c->bx_at = mt_frame_bp(c) + rule->bx_offset;
+        c->bx_at = mt_frame_bp(c, window) + rule->bx_offset;
     } else if (rule->bx == MT_SAVED_LOST) {
         c->bx = MT_LOST_REGISTER;
         c->bx_at = 0;
+        c->needs |= MT_NEEDS_MORE;
     }
+    c->needs |= rule->bp == MT_SAVED_SAME ? 0 : MT_HAS_BP;
     if (rule->bp == MT_SAVED_AT_CFA) {
         c->bp_at = cfa + rule->bp_offset;
     } else if (rule->bp == MT_SAVED_AT_BP) {
-        c->bp_at = mt_frame_bp(c) + rule->bp_offset;
+        c->bp_at = mt_frame_bp(c, window) + rule->bp_offset;
     } else if (rule->bp == MT_SAVED_LOST) {
         c->bp = MT_LOST_REGISTER;
         c->bp_at = 0;
+        c->needs |= MT_NEEDS_MORE;
     }
     c->sp = cfa;
     c->pc = address;
@@ -140,11 +157,11 @@ static __always_inline int mt_step_frame(struct mt_cursor* c, const struct mt_un
 }
 
 /* From the cursor's frame to its caller. Else why not (enum mt_unwind_stop); then the cursor still stands where it stood. */
-MT_GLOBAL int mt_unwind_step(struct mt_cursor* c) {
+MT_GLOBAL int mt_unwind_step(struct mt_cursor* c, struct mt_stack_window* window) {
     struct mt_unwind_rule rule;
     __u64 address, cfa;
 
-    if (!c) {
+    if (!c || !window) {
         return MT_UNWIND_STRAY;
     }
     address = c->pc - !c->exact; /* a call may be the last instruction that its rule holds for */
@@ -163,7 +180,7 @@ MT_GLOBAL int mt_unwind_step(struct mt_cursor* c) {
     if (rule.cfa >= MT_CFA_UNSUPPORTED) {
         return MT_UNWIND_UNSUPPORTED;
     }
-    cfa = mt_base_value(c, rule.base);
+    cfa = mt_base_value(c, window, rule.base);
     if (cfa == MT_LOST_REGISTER) {
         return MT_UNWIND_UNSUPPORTED;
     }
@@ -172,26 +189,27 @@ MT_GLOBAL int mt_unwind_step(struct mt_cursor* c) {
         return mt_step_signal(c, cfa);
     }
     if (rule.cfa == MT_CFA_DEREF) {
-        if (mt_read_user(&cfa, sizeof(cfa), cfa)) {
+        c->needs |= MT_NEEDS_MORE;
+        if (mt_window_read(window, cfa, &cfa)) {
             return MT_UNWIND_UNREADABLE;
         }
         cfa += (__s64)rule.addend;
     } else if (rule.cfa == MT_CFA_PLT && (__s32)(c->pc & 15) >= rule.addend) {
         cfa += 8;
     }
-    return mt_step_frame(c, &rule, cfa);
+    return mt_step_frame(c, window, &rule, cfa);
 }
 
 /* The same by the frame pointer, for code without a rule. Believed where it leads into code of the process. */
-MT_GLOBAL int mt_frame_step(struct mt_cursor* c) {
+MT_GLOBAL int mt_frame_step(struct mt_cursor* c, struct mt_stack_window* window) {
     __u64 frame[2]; /* the caller's frame pointer, the return address */
     __u64 bp;
     int found;
 
-    if (!c) {
+    if (!c || !window) {
         return MT_UNWIND_STRAY;
     }
-    bp = mt_frame_bp(c);
+    bp = mt_frame_bp(c, window);
     if (bp == 0) { /* the thread's first function clears it: the end, as the ABI has it */
         return MT_UNWIND_END;
     }
@@ -219,30 +237,52 @@ MT_GLOBAL int mt_frame_step(struct mt_cursor* c) {
     return MT_UNWIND_ON;
 }
 
-/* Goes on from the cursor's frame, whose address stands in `stack` already; keeps up to `frames` addresses. Returns the hash of all
- * of them. `c->stop` is 0 where unwinding alone led to the thread's first function. */
-MT_GLOBAL __u64 mt_unwind(struct mt_stack* stack, struct mt_cursor* c, __u32 frames) {
-    __u64 hash;
-    __u32 depth = 1;
-    if (!stack || !c) {
+/* What the last step has read. Before it, rbp and rbx were to be had from `bp_at` and `bx_at`. */
+MT_GLOBAL int mt_recipe_step(struct mt_recipe* recipe, struct mt_cursor* c, __u64 bp_at, __u64 bx_at) {
+    if (!recipe || !c) {
         return 0;
     }
+    if (c->needs & MT_NEEDS_BP_WORD) {
+        mt_recipe_add(recipe, bp_at, c->bp, 0);
+    }
+    if (c->needs & MT_NEEDS_BX_WORD) {
+        mt_recipe_add(recipe, bx_at, c->bx, 0);
+    }
+    c->needs &= ~(MT_NEEDS_BP_WORD | MT_NEEDS_BX_WORD);
+    mt_recipe_add(recipe, c->sp - 8, c->pc, 1);
+    return 0;
+}
+
+/* Goes on from the cursor's frame, whose address stands in `stack` already; keeps up to `frames` addresses. Returns the hash of all
+ * of them. `c->stop` is 0 where unwinding alone led to the thread's first function. `recipe`, whose beginning is set, tells how the same
+ * walk is known again, unless it needs more (MT_NEEDS_MORE). */
+MT_GLOBAL __u64 mt_unwind(struct mt_stack* stack, struct mt_recipe* recipe, struct mt_stack_window* window, struct mt_cursor* c,
+                          __u32 frames) {
+    __u64 hash;
+    __u32 depth = 1;
+    if (!stack || !recipe || !window || !c) {
+        return 0;
+    }
+    mt_recipe_begin(recipe);
     stack->flags = MT_STACK_TRUNCATED;
     stack->certain = 0;
     hash = mt_hash_step(MT_HASH_SEED, stack->address[0]);
     for (__u32 i = 1; i < MT_MAX_FRAMES; i++) {
+        __u64 bp_at = c->bp_at;
+        __u64 bx_at = c->bx_at;
         int stop;
         if (i >= frames) {
             mt_note_stop(c, MT_UNWIND_DEEP);
             break;
         }
-        stop = mt_unwind_step(c);
+        stop = mt_unwind_step(c, window);
         if (stop > MT_UNWIND_END) {
             mt_note_stop(c, stop);
             if (!stack->certain) {
                 stack->certain = i;
             }
-            stop = mt_frame_step(c);
+            stop = mt_frame_step(c, window);
+            c->needs |= MT_NEEDS_MORE;
         }
         if (stop) {
             /* Code without a rule has been passed by its frame pointer, as good as that is; others may have left out frames. */
@@ -251,6 +291,7 @@ MT_GLOBAL __u64 mt_unwind(struct mt_stack* stack, struct mt_cursor* c, __u32 fra
             }
             break;
         }
+        mt_recipe_step(recipe, c, bp_at, bx_at);
         /* All addresses of a stack are return addresses: names are looked up for the byte before. */
         stack->address[i] = c->pc + c->exact;
         hash = mt_hash_step(hash, stack->address[i]);
@@ -260,6 +301,9 @@ MT_GLOBAL __u64 mt_unwind(struct mt_stack* stack, struct mt_cursor* c, __u32 fra
     if (!stack->certain) {
         stack->certain = depth;
     }
+    recipe->stack_hash = hash;
+    recipe->stop = (__u16)c->stop;
+    recipe->needs |= (__u16)c->needs;
     return hash;
 }
 

@@ -45,6 +45,7 @@ struct mt_cursor {
     __u32 rules_at;
     __u32 exact; /* pc is an instruction to be run, not one behind a call */
     __u32 stop;  /* why unwinding stopped at first: enum mt_unwind_stop */
+    __u32 needs; /* MT_NEEDS_*, MT_HAS_*: bpf/recall.h */
 };
 
 /* Global, as the other larger ones here: verified once, not for each caller. */

@@ -22,6 +22,8 @@ struct {
     __array(values, struct mt_shard_map);
 } unwind_shards SEC(".maps");
 
+#define MT_GLOBAL __noinline
+
 typedef void* mt_shard_handle;
 static __always_inline mt_shard_handle mt_shard_at(__u32 shard) {
     return bpf_map_lookup_elem(&unwind_shards, &shard);
@@ -46,9 +48,92 @@ __noinline __u64 mt_replaced_address(__u64 slot) {
     }
     return 0;
 }
-#define MT_GLOBAL __noinline
 
 #include "bpf/unwind.h"
+
+/* Walks by where they begin, any four of each set. The oldest are not known, nor need be: what comes often comes again soon. */
+#define MT_RECIPE_SETS 1024
+#define MT_RECIPE_WAYS 4
+struct mt_known_walk {
+    __u32 version; /* odd while a thread writes; 0: never written */
+    __u32 zero;
+    struct mt_recipe recipe;
+};
+struct mt_known_walks {
+    struct mt_known_walk way[MT_RECIPE_WAYS];
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, MT_RECIPE_SETS);
+    __type(key, __u32);
+    __type(value, struct mt_known_walks);
+} known_walks SEC(".maps");
+
+/* The kernel half unwinds on x86-64 only, which keeps the order of loads and that of stores: only the compiler must not change it. */
+#define mt_keep_order() __asm__ volatile("" ::: "memory")
+
+static __always_inline struct mt_known_walks* mt_walks_beside(const struct mt_recipe* begin) {
+    __u64 hash = mt_hash_step(mt_hash_step(mt_hash_step(MT_HASH_SEED, begin->space), begin->pc), begin->sp);
+    __u32 set = (__u32)hash % MT_RECIPE_SETS;
+    return bpf_map_lookup_elem(&known_walks, &set);
+}
+
+/* The walk that begins as `begin`, where it is known: fills `stack` from the second address on, says in `begin` why it stopped. Returns
+ * the hash of all addresses; 0: it has to be walked. */
+MT_GLOBAL __u64 mt_recall(struct mt_stack* stack, struct mt_recipe* begin, struct mt_stack_window* window) {
+    struct mt_known_walks* walks;
+    if (!stack || !begin || !window) {
+        return 0;
+    }
+    walks = mt_walks_beside(begin);
+    if (!walks) {
+        return 0;
+    }
+    for (__u32 i = 0; i < MT_RECIPE_WAYS; i++) {
+        const struct mt_known_walk* known = &walks->way[i];
+        __u32 version = known->version;
+        mt_keep_order();
+        if (!(version & 1) && mt_begins_alike(&known->recipe, begin) && mt_words_alike(&known->recipe, window, stack)) {
+            __u64 hash = known->recipe.stack_hash;
+            begin->stop = known->recipe.stop;
+            mt_keep_order();
+            if (known->version == version) {
+                return hash;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Only one writes at a time, and nobody waits: else this walk is remembered another time. */
+MT_GLOBAL int mt_remember(const struct mt_recipe* recipe) {
+    struct mt_known_walks* walks;
+    struct mt_known_walk* known;
+    __u32 version;
+    if (!recipe || recipe->needs & MT_NEEDS_MORE) {
+        return 0;
+    }
+    walks = mt_walks_beside(recipe);
+    if (!walks) {
+        return 0;
+    }
+    known = &walks->way[bpf_get_prandom_u32() % MT_RECIPE_WAYS];
+    for (__u32 i = 0; i < MT_RECIPE_WAYS; i++) {
+        if (!walks->way[i].version) {
+            known = &walks->way[i];
+            break;
+        }
+    }
+    version = known->version;
+    if (version & 1 || __sync_val_compare_and_swap(&known->version, version, version + 1) != version) {
+        return 0;
+    }
+    mt_keep_order();
+    known->recipe = *recipe;
+    mt_keep_order();
+    known->version = version + 2;
+    return 0;
+}
 
 /* Counts what stopped a walk first: the counters have the order of enum mt_unwind_stop. */
 static __always_inline void mt_count_stop(struct mt_counters* c, __u32 stop) {

@@ -4,6 +4,7 @@
     sudo tests/bench/stack_cost.py [ROUNDS]
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,9 @@ def ns_per_pair(depth):
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    PROGRAM.parent.mkdir(parents=True, exist_ok=True)
+    source = REPOSITORY / "tests/bench/stack_cost.c"
+    subprocess.run([os.environ.get("CC", "gcc"), "-O1", "-fomit-frame-pointer", "-o", PROGRAM, source], check=True)
     found = {depth: [] for depth in DEPTHS}
     for _ in range(rounds):
         for depth in DEPTHS:

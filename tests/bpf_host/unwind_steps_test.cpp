@@ -103,6 +103,7 @@ TEST_P(UnwindSteps, EachInstructionHasTheStackThatLibdwSees) {
     int unsupported = 0;
     int incomplete = 0; // in ours as in libdw's: what compilers say of some epilogues is not so
     int outside = 0;
+    int recalled = 0;
     int signal = 0;
     while (!process.at_breakpoint()) {
         process.step(signal);
@@ -114,6 +115,8 @@ TEST_P(UnwindSteps, EachInstructionHasTheStackThatLibdwSees) {
         }
         const auto ours = tracee.walk();
         const auto theirs = tracee.reference();
+        ASSERT_FALSE(ours.recalled_wrong) << "at " << std::hex << process.pc() << hex(ours.frames);
+        recalled += ours.recalled;
         if (process.pc() >= kProgramEnd && theirs.size() < ours.frames.size()) {
             // libdw does not get through the dynamic linker's trampoline, whose frame begins at rbx. As far as it gets:
             ASSERT_EQ(agreement(ours.frames, theirs), theirs.size()) << hex(ours.frames) << '\n' << hex(theirs);
@@ -137,6 +140,7 @@ TEST_P(UnwindSteps, EachInstructionHasTheStackThatLibdwSees) {
         ++compared;
     }
     EXPECT_GT(compared, 500);
+    EXPECT_GT(recalled, 10) << "qsort and loops come to the same place again";
     EXPECT_LT(beyond, compared);
     EXPECT_LE(unsupported, 2);
     EXPECT_LE(incomplete, 6);

@@ -57,6 +57,8 @@ public:
         std::uint32_t stop;
         bool complete;
         std::uint32_t certain; ///< so many of the frames
+        bool recalled;         ///< as it was here before with the same words on the stack
+        bool recalled_wrong;   ///< that was another walk
     };
     /// From the instruction that it stands at.
     Walk walk() {
@@ -76,11 +78,22 @@ public:
         cursor.exact = 1;
         auto stack = std::make_unique<mt_stack>();
         stack->address[0] = regs.rip;
-        mt_unwind(stack.get(), &cursor, MT_MAX_FRAMES);
-        return {{stack->address, stack->address + stack->depth},
-                cursor.stop,
-                (stack->flags & MT_STACK_TRUNCATED) == 0,
-                stack->certain};
+        mt_recipe recipe{};
+        recipe.space = cursor.space;
+        recipe.pc = cursor.pc;
+        recipe.sp = cursor.sp;
+        recipe.bp = cursor.bp;
+        recipe.bx = cursor.bx;
+        const auto window = std::make_unique<mt_stack_window>();
+        mt_unwind(stack.get(), &recipe, window.get(), &cursor, MT_MAX_FRAMES);
+        Walk walk{{stack->address, stack->address + stack->depth},
+                  cursor.stop,
+                  (stack->flags & MT_STACK_TRUNCATED) == 0,
+                  stack->certain,
+                  false,
+                  false};
+        recall(*stack, recipe, walk);
+        return walk;
     }
 
     struct ReferenceFrame {
@@ -114,6 +127,25 @@ private:
         const iovec local{to, size};
         const iovec remote{reinterpret_cast<void*>(at), size};
         return process_vm_readv(pid_, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(size);
+    }
+
+    /// Whether an earlier walk is taken for this one, and rightly so. Where not, it is remembered.
+    void recall(const mt_stack& stack, const mt_recipe& recipe, Walk& walk) {
+        auto& here = walks_[{recipe.pc, recipe.sp}];
+        const auto window = std::make_unique<mt_stack_window>();
+        const auto again = std::make_unique<mt_stack>();
+        again->address[0] = stack.address[0];
+        for (const auto& known : here) {
+            if (mt_begins_alike(&known, &recipe) && mt_words_alike(&known, window.get(), again.get())) {
+                walk.recalled = true;
+                walk.recalled_wrong = walk.recalled_wrong || again->depth != stack.depth || again->flags != stack.flags ||
+                                      again->certain != stack.certain || known.stack_hash != recipe.stack_hash ||
+                                      std::memcmp(again->address, stack.address, stack.depth * sizeof(stack.address[0])) != 0;
+            }
+        }
+        if (!walk.recalled && (recipe.needs & MT_NEEDS_MORE) == 0) {
+            here.push_back(recipe);
+        }
     }
 
     mt_unwind_range range_of(const Mapping& mapping) {
@@ -150,6 +182,7 @@ private:
     pid_t pid_;
     Machine machine_;
     std::map<FileIdentity, Object> objects_;
+    std::map<std::pair<std::uint64_t, std::uint64_t>, std::vector<mt_recipe>> walks_; ///< by pc and sp
     std::uint32_t space_ = 0;
     Dwfl* dwfl_ = nullptr;
     std::uint64_t context_[23] = {};

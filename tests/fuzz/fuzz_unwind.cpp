@@ -44,6 +44,8 @@ void walk(const std::vector<std::uint32_t>& shard, bool checked, std::uint32_t d
     machine.shards.push_back(encode_space({range}));
     native::machine = &machine;
     const auto stack = std::make_unique<mt_stack>();
+    const auto again = std::make_unique<mt_stack>();
+    const auto window = std::make_unique<mt_stack_window>();
     for (std::uint64_t pc = 0x400000; pc < 0x401000; pc += 509) {
         mt_cursor cursor{};
         cursor.pc = pc;
@@ -51,7 +53,17 @@ void walk(const std::vector<std::uint32_t>& shard, bool checked, std::uint32_t d
         cursor.bp = cursor.sp + 32;
         cursor.space = 2;
         stack->address[0] = pc;
-        mt_unwind(stack.get(), &cursor, MT_MAX_FRAMES);
+        mt_recipe recipe{};
+        recipe.pc = cursor.pc;
+        recipe.sp = cursor.sp;
+        recipe.bp = cursor.bp;
+        const auto hash = mt_unwind(stack.get(), &recipe, window.get(), &cursor, MT_MAX_FRAMES);
+        if ((recipe.needs & MT_NEEDS_MORE) == 0) {
+            mt_window_close(window.get());
+            require(mt_words_alike(&recipe, window.get(), again.get()) == 1);
+            require(again->depth == stack->depth && recipe.stack_hash == hash);
+            require(std::equal(again->address + 1, again->address + again->depth, stack->address + 1));
+        }
         require(stack->depth >= 1 && stack->depth <= MT_MAX_FRAMES);
         require(stack->certain >= 1 && stack->certain <= stack->depth);
         require(cursor.stop <= MT_UNWIND_DEEP && cursor.stop != MT_UNWIND_END);

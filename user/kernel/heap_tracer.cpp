@@ -119,7 +119,7 @@ struct HeapTracer::Impl {
     }
 
     /// One for the ranges of each process, a new one beside the old one while it takes its place, and as many for tables.
-    [[nodiscard]] std::uint32_t max_shards() const { return 4 * limits.max_processes; }
+    [[nodiscard]] std::uint32_t max_shards() const { return 4 * limits.max_processes + 4096; }
 
     Status load() {
         skeleton = memtrace_bpf__open();

@@ -43,8 +43,8 @@ Result<UniqueFd> make_shard(const std::vector<std::uint32_t>& words) {
 } // namespace
 
 UnwindShards::UnwindShards(int outer_fd, std::uint32_t capacity) : outer_fd_(outer_fd), sizes_(capacity) {
-    for (std::uint32_t number = capacity; number > MT_NO_SHARD + 1; --number) {
-        free_.push_back(number - 1);
+    for (std::uint32_t number = MT_NO_SHARD + 1; number < capacity; ++number) {
+        free_.push_back(number);
     }
 }
 
@@ -52,8 +52,9 @@ Result<std::vector<std::uint32_t>> UnwindShards::take(std::size_t count) {
     if (count > free_.size()) {
         return fail("more unwind tables than there is room for");
     }
-    std::vector<std::uint32_t> numbers(free_.rbegin(), free_.rbegin() + static_cast<std::ptrdiff_t>(count));
-    free_.resize(free_.size() - count);
+    const auto end = free_.begin() + static_cast<std::ptrdiff_t>(count);
+    std::vector<std::uint32_t> numbers(free_.begin(), end);
+    free_.erase(free_.begin(), end);
     return numbers;
 }
 

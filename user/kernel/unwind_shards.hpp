@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -17,7 +18,8 @@ public:
     /// `outer_fd`: the map of maps, of `capacity` entries; must outlive this. Shard 0 stays empty: MT_NO_SHARD.
     UnwindShards(int outer_fd, std::uint32_t capacity);
 
-    /// Takes `count` numbers, which are then the caller's: to put something there, or to give them back by remove().
+    /// Takes `count` numbers, which are then the caller's: to put something there, or to give them back by remove(). Numbers come again as
+    /// late as can be: walks of a space are remembered by its number (bpf/recall.h).
     Result<std::vector<std::uint32_t>> take(std::size_t count);
     /// Makes a shard of each of `contents`, whole blocks, and puts them in together. Where it fails, none is there.
     Status put(const std::vector<std::uint32_t>& numbers, const std::vector<std::vector<std::uint32_t>>& contents);
@@ -29,7 +31,7 @@ public:
 
 private:
     int outer_fd_;
-    std::vector<std::uint32_t> free_;  ///< numbers, the lowest last
+    std::deque<std::uint32_t> free_;   ///< numbers; the one that was given back last comes last
     std::vector<std::uint64_t> sizes_; ///< by number
     std::atomic<std::uint64_t> bytes_{0};
 };
