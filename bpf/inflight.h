@@ -67,11 +67,11 @@ static inline enum mt_entry_kind mt_classify_entry(const struct mt_call* call, _
     return word_at_call == call->return_address ? MT_ENTRY_STALE : MT_ENTRY_NESTED;
 }
 
-/* Whether an entry at `sp`, with `cookie`, is inside the call in flight where the return of that one was declined. The word at its
- * stack pointer is its return address while it lasts. Afterwards another call has put its own there, or the same place calls again
- * with the same stack pointer. A tail call has that too, but is of another function. */
-static inline int mt_is_inside_declined(const struct mt_call* call, __u64 sp, __u64 cookie, __u64 word_at_call) {
-    return sp <= call->sp && word_at_call == call->return_address && (sp != call->sp || cookie != call->cookie);
+/* Whether an entry at `sp`, with `cookie`, is inside the call in flight where the return of that one was declined: it may be, and then is if
+ * the word at that call's stack pointer is its return address still. Afterwards another call has put its own there, or the same place
+ * calls again with the same stack pointer. A tail call has that too, but is of another function. */
+static inline int mt_may_be_inside_declined(const struct mt_call* call, __u64 sp, __u64 cookie) {
+    return sp < call->sp || (sp == call->sp && cookie != call->cookie);
 }
 
 /* True where a return that leaves the stack pointer at `sp_after` ends the call in flight. `popped` is what the return

@@ -51,7 +51,7 @@ static __always_inline int is_nested(struct mt_thread* thread, __u64 sp, __u64 c
         return 0;
     }
     if (call->declined) {
-        if (sp <= call->sp && mt_is_inside_declined(call, sp, cookie, mt_word_at(call->sp))) {
+        if (mt_may_be_inside_declined(call, sp, cookie) && mt_word_at(call->sp) == call->return_address) {
             MT_COUNT(c, nested_calls);
             return 1;
         }

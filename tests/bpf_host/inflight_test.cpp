@@ -74,6 +74,15 @@ TEST(ClassifyEntry, WithoutATrampolineTheTrueAddressMeansANewCall) {
     EXPECT_EQ(mt_classify_entry(&call, kSp - 64, kTrue, kUnknown), MT_ENTRY_STALE);
 }
 
+TEST(InsideDeclined, TheSameCallAgainAndOneAboveAreNot) {
+    auto call = in_flight();
+    call.cookie = 5;
+    EXPECT_TRUE(mt_may_be_inside_declined(&call, kSp - 64, 5)) << "an inner call, or one that is deeper later";
+    EXPECT_TRUE(mt_may_be_inside_declined(&call, kSp, 6)) << "a tail call";
+    EXPECT_FALSE(mt_may_be_inside_declined(&call, kSp, 5)) << "in a loop";
+    EXPECT_FALSE(mt_may_be_inside_declined(&call, kSp + 64, 6));
+}
+
 TEST(OwnReturn, OnlyThePlaceOfTheCallIsItsOwn) {
     const auto call = in_flight();
     EXPECT_TRUE(mt_is_own_return(&call, kSp + kPopped, kPopped));
