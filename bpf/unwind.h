@@ -129,7 +129,6 @@ static __always_inline int mt_step_frame(struct mt_cursor* c, struct mt_stack_wi
     if (address < MT_MIN_CODE_ADDRESS || address >= MT_MAX_CODE_ADDRESS) {
         return MT_UNWIND_STRAY;
     }
-    c->needs |= rule->bx == MT_SAVED_SAME ? 0 : MT_HAS_BX;
     if (rule->bx == MT_SAVED_AT_CFA) {
         c->bx_at = cfa + rule->bx_offset;
     } else if (rule->bx == MT_SAVED_AT_BP) {
@@ -139,7 +138,6 @@ static __always_inline int mt_step_frame(struct mt_cursor* c, struct mt_stack_wi
         c->bx_at = 0;
         c->needs |= MT_NEEDS_MORE;
     }
-    c->needs |= rule->bp == MT_SAVED_SAME ? 0 : MT_HAS_BP;
     if (rule->bp == MT_SAVED_AT_CFA) {
         c->bp_at = cfa + rule->bp_offset;
     } else if (rule->bp == MT_SAVED_AT_BP) {
@@ -149,6 +147,8 @@ static __always_inline int mt_step_frame(struct mt_cursor* c, struct mt_stack_wi
         c->bp_at = 0;
         c->needs |= MT_NEEDS_MORE;
     }
+    /* Only now: the rules have asked for rbp as it was. */
+    c->needs |= (rule->bp == MT_SAVED_SAME ? 0 : MT_HAS_BP) | (rule->bx == MT_SAVED_SAME ? 0 : MT_HAS_BX);
     c->sp = cfa;
     c->pc = address;
     c->context = 0;

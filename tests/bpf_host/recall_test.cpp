@@ -1,11 +1,16 @@
 // bpf/stack_window.h and bpf/recall.h over a stack that the tests make.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include "tests/bpf_host/unwind_native.hpp"
+#include "unwind/space.hpp"
+#include "unwind/table.hpp"
 
 namespace {
 
@@ -181,6 +186,104 @@ TEST_F(Recall, WhatCannotBeToldNeedsMore) {
     EXPECT_EQ(stack.depth, MT_RECIPE_WORDS + 1u);
     mt_recipe_add(&full, kSp + 8 * MT_RECIPE_WORDS, 1, 1);
     EXPECT_EQ(full.needs, MT_NEEDS_MORE);
+}
+
+/// Functions of 64 bytes, each with one rule of those that a recipe can tell of, the last one a thread's first.
+class RecallOfWalks : public Recall {
+protected:
+    static constexpr std::uint64_t kCode = 0x400000;
+    static constexpr int kFunctions = 6;
+
+    std::uint64_t below(std::uint64_t bound) { return dice() % bound; }
+
+    mt_unwind_rule any_rule() {
+        mt_unwind_rule rule{};
+        rule.cfa = MT_CFA_REGISTER;
+        rule.base = std::array{MT_DWARF_SP, MT_DWARF_SP, MT_DWARF_BP, MT_DWARF_BX}.at(below(4));
+        rule.offset = static_cast<std::int32_t>(8 * (1 + below(6)));
+        rule.bp = static_cast<std::uint8_t>(below(3));
+        rule.bx = static_cast<std::uint8_t>(below(3));
+        rule.bp_offset = static_cast<std::int16_t>(8 * below(3));
+        rule.bx_offset = static_cast<std::int16_t>(8 * below(3));
+        return rule;
+    }
+    /// Any rules; a stack of return addresses and of registers that point into it.
+    void deal() {
+        TableBuilder builder(kCode);
+        for (int i = 0; i < kFunctions; ++i) {
+            mt_unwind_rule end{};
+            end.cfa = MT_CFA_END;
+            builder.add(kCode + 64 * i, i + 1 < kFunctions ? any_rule() : end);
+        }
+        const mt_unwind_range range{kCode, kCode + 64 * kFunctions, 0, 1, 0, MT_RANGE_READY};
+        machine.shards = {{}, builder.finish(kCode + 64 * kFunctions)->words(), encode_space({range})};
+        std::generate(words.begin(), words.end(),
+                      [this] { return below(3) == 0 ? kSp + 8 * below(64) : kCode + 1 + below(64 * kFunctions - 1); });
+    }
+    mt_recipe any_begin() {
+        auto recipe = begin();
+        recipe.pc = kCode + 1 + below(64 * kFunctions - 1);
+        recipe.bp = kSp + 8 * below(64);
+        recipe.bx = kSp + 8 * below(64);
+        return recipe;
+    }
+    void walk(mt_recipe& recipe, mt_stack& to) {
+        mt_window_close(&window);
+        mt_cursor cursor{};
+        cursor.pc = recipe.pc;
+        cursor.sp = recipe.sp;
+        cursor.bp = recipe.bp;
+        cursor.bx = recipe.bx;
+        cursor.space = 2;
+        to.address[0] = recipe.pc;
+        mt_unwind(&to, &recipe, &window, &cursor, MT_MAX_FRAMES);
+    }
+    /// Whether a walk that begins so is taken for that of `recipe`. Then it must be that one.
+    bool recalled_rightly(const mt_recipe& recipe, mt_recipe now) {
+        if (!mt_begins_alike(&recipe, &now) || !alike(recipe)) {
+            return false;
+        }
+        mt_stack fresh{};
+        walk(now, fresh);
+        EXPECT_EQ(now.stack_hash, recipe.stack_hash);
+        EXPECT_EQ(fresh.depth, stack.depth);
+        EXPECT_EQ(fresh.flags, stack.flags);
+        EXPECT_EQ(fresh.certain, stack.certain);
+        EXPECT_TRUE(std::equal(fresh.address + 1, fresh.address + fresh.depth, stack.address + 1));
+        return true;
+    }
+
+    std::mt19937_64 dice{20'261'124};
+};
+
+TEST_F(RecallOfWalks, AWalkThatIsTakenForAnotherIsThatOne) {
+    int known = 0;
+    int again = 0;
+    for (int i = 0; i < 20'000 && !HasFailure(); ++i) {
+        deal();
+        auto recipe = any_begin();
+        mt_stack first{};
+        walk(recipe, first);
+        if ((recipe.needs & MT_NEEDS_MORE) != 0) {
+            continue;
+        }
+        ++known;
+        ASSERT_TRUE(recalled_rightly(recipe, recipe));
+        for (int change = 0; change < 8; ++change) { // of the registers
+            auto now = any_begin();
+            now.pc = recipe.pc;
+            again += recalled_rightly(recipe, now);
+        }
+        for (int change = 0; change < 8; ++change) { // of a word
+            auto& word = word_at(kSp + 8 * below(96));
+            const auto before = word;
+            word = kCode + 1 + below(64 * kFunctions - 1);
+            again += recalled_rightly(recipe, recipe);
+            word = before;
+        }
+    }
+    EXPECT_GT(known, 2'000);
+    EXPECT_GT(again, known) << "most walks need few of all registers and words";
 }
 
 TEST_F(Recall, AHostileRecipeIsBounded) {
