@@ -40,7 +40,7 @@ struct mt_thread {
     struct mt_call call;
     struct mt_sampler sampler;
     struct mt_stack stack;
-    struct mt_recipe recipe; /* of that stack */
+    struct mt_recipe recipe; /* where that stack began; where it was walked, the whole walk */
     struct mt_stack_window window;
     struct mt_unwind_event unwinding; /* scratch */
 };

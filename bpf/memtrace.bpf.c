@@ -120,14 +120,7 @@ static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct task_stru
         if (hash) {
             MT_COUNT(c, walks_recalled);
         } else {
-            struct mt_cursor cursor = {
-                .pc = pc,
-                .sp = recipe->sp,
-                .bp = recipe->bp,
-                .bx = recipe->bx,
-                .trampoline = trampoline,
-                .space = (__u32)space,
-            };
+            struct mt_cursor cursor = {.trampoline = trampoline, .space = (__u32)space};
             hash = mt_unwind(&thread->stack, recipe, &thread->window, &cursor, max_frames);
             mt_remember(recipe);
         }

@@ -5,8 +5,9 @@
  *   recipe: space, pc, sp [, rbp] [, rbx]      what the walk began with; the last two where it needed them
  *           words  at sp + 24   sp + 104 ...   return addresses, and saved registers that were needed to get on
  *
- * Only walks of which all is known this way have one: no signal's frame, no address that a return probe has replaced, no help by frame
- * pointers. Compiles natively too. */
+ * Only walks of which all is known this way have one: of at most MT_RECIPE_WORDS words within 256 KiB of sp; no signal's frame, none that the
+ * compiler has realigned (MT_CFA_DEREF), no register that is lost, no address that a return probe has replaced, no help by frame
+ * pointers. The others are walked each time. Compiles natively too. */
 #ifndef MEMTRACE_RECALL_H
 #define MEMTRACE_RECALL_H
 
@@ -25,9 +26,7 @@
 /* At the beginning of a walk, when only the first five are set. */
 static __always_inline void mt_recipe_begin(struct mt_recipe* recipe) {
     recipe->words_hash = MT_HASH_SEED;
-    recipe->stack_hash = 0;
     recipe->words = 0;
-    recipe->stop = 0;
     recipe->needs = 0;
 }
 
@@ -49,6 +48,9 @@ static __always_inline int mt_begins_alike(const struct mt_recipe* recipe, const
     return recipe->sp == begin->sp && recipe->pc == begin->pc && recipe->space == begin->space &&
            (!(needs & MT_NEEDS_BP) || recipe->bp == begin->bp) && (!(needs & MT_NEEDS_BX) || recipe->bx == begin->bx);
 }
+
+/* A walk that was cut says so in `stop`, but for one of MT_MAX_FRAMES: that must be too long for a recipe. */
+MT_STATIC_ASSERT(MT_RECIPE_WORDS < MT_MAX_FRAMES - 1, "recipes are of walks that tell why they stopped");
 
 /* Whether a walk that begins alike would be that of `recipe`. Then `stack` is filled from the second address on. */
 MT_GLOBAL int mt_words_alike(const struct mt_recipe* recipe, struct mt_stack_window* window, struct mt_stack* stack) {
@@ -80,8 +82,8 @@ MT_GLOBAL int mt_words_alike(const struct mt_recipe* recipe, struct mt_stack_win
         if (depth >= MT_MAX_FRAMES) {
             return 0;
         }
-        stack->address[depth] =
-            word; /* what is no return address is overwritten by the next that is one, or lies behind the last */
+        /* What is no return address is overwritten by the next that is one, or lies behind the last. */
+        stack->address[depth] = word;
         stack->depth = depth + (place & 1);
     }
     stack->certain = (__u16)stack->depth;

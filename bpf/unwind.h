@@ -213,7 +213,8 @@ MT_GLOBAL int mt_frame_step(struct mt_cursor* c, struct mt_stack_window* window)
     if (bp == 0) { /* the thread's first function clears it: the end, as the ABI has it */
         return MT_UNWIND_END;
     }
-    if (bp < c->sp || bp - c->sp > MT_MAX_FRAME_BYTES || bp & 7 || mt_read_user(frame, sizeof(frame), bp)) {
+    if (bp < c->sp || bp - c->sp > MT_MAX_FRAME_BYTES || bp & 7 || mt_window_read(window, bp, &frame[0]) ||
+        mt_window_read(window, bp + 8, &frame[1])) {
         return MT_UNWIND_STRAY;
     }
     if (frame[1] == c->trampoline && frame[1]) {
@@ -253,9 +254,10 @@ MT_GLOBAL int mt_recipe_step(struct mt_recipe* recipe, struct mt_cursor* c, __u6
     return 0;
 }
 
-/* Goes on from the cursor's frame, whose address stands in `stack` already; keeps up to `frames` addresses. Returns the hash of all
- * of them. `c->stop` is 0 where unwinding alone led to the thread's first function. `recipe`, whose beginning is set, tells how the same
- * walk is known again, unless it needs more (MT_NEEDS_MORE). */
+/* Goes on from the frame that `recipe` begins with, whose address stands in `stack` already; keeps up to `frames` addresses. Returns the
+ * hash of all of them. Of the cursor is set what else there is to know: the shard of the space, the trampoline. `recipe->stop` is 0 where
+ * unwinding alone led to the thread's first function. `recipe` then tells how the same walk is known again, unless it needs more
+ * (MT_NEEDS_MORE). */
 MT_GLOBAL __u64 mt_unwind(struct mt_stack* stack, struct mt_recipe* recipe, struct mt_stack_window* window, struct mt_cursor* c,
                           __u32 frames) {
     __u64 hash;
@@ -264,6 +266,10 @@ MT_GLOBAL __u64 mt_unwind(struct mt_stack* stack, struct mt_recipe* recipe, stru
         return 0;
     }
     mt_recipe_begin(recipe);
+    c->pc = recipe->pc;
+    c->sp = recipe->sp;
+    c->bp = recipe->bp;
+    c->bx = recipe->bx;
     stack->flags = MT_STACK_TRUNCATED;
     stack->certain = 0;
     hash = mt_hash_step(MT_HASH_SEED, stack->address[0]);

@@ -230,10 +230,6 @@ protected:
     void walk(mt_recipe& recipe, mt_stack& to) {
         mt_window_close(&window);
         mt_cursor cursor{};
-        cursor.pc = recipe.pc;
-        cursor.sp = recipe.sp;
-        cursor.bp = recipe.bp;
-        cursor.bx = recipe.bx;
         cursor.space = 2;
         to.address[0] = recipe.pc;
         mt_unwind(&to, &recipe, &window, &cursor, MT_MAX_FRAMES);

@@ -69,21 +69,17 @@ public:
                                        regs.rsi, regs.rbp, regs.rbx, regs.rdx, regs.rax, regs.rcx, regs.rsp, regs.rip};
         std::memcpy(context_, saved, sizeof(saved));
         mt_cursor cursor{};
-        cursor.pc = regs.rip;
-        cursor.sp = regs.rsp;
-        cursor.bp = regs.rbp;
-        cursor.bx = regs.rbx;
         cursor.context = kContextAt;
         cursor.space = space_;
         cursor.exact = 1;
         auto stack = std::make_unique<mt_stack>();
         stack->address[0] = regs.rip;
         mt_recipe recipe{};
-        recipe.space = cursor.space;
-        recipe.pc = cursor.pc;
-        recipe.sp = cursor.sp;
-        recipe.bp = cursor.bp;
-        recipe.bx = cursor.bx;
+        recipe.space = space_;
+        recipe.pc = regs.rip;
+        recipe.sp = regs.rsp;
+        recipe.bp = regs.rbp;
+        recipe.bx = regs.rbx;
         const auto window = std::make_unique<mt_stack_window>();
         mt_unwind(stack.get(), &recipe, window.get(), &cursor, MT_MAX_FRAMES);
         Walk walk{{stack->address, stack->address + stack->depth},

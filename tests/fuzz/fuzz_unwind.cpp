@@ -48,15 +48,12 @@ void walk(const std::vector<std::uint32_t>& shard, bool checked, std::uint32_t d
     const auto window = std::make_unique<mt_stack_window>();
     for (std::uint64_t pc = 0x400000; pc < 0x401000; pc += 509) {
         mt_cursor cursor{};
-        cursor.pc = pc;
-        cursor.sp = 0x7f0000001000 + (pc << 4);
-        cursor.bp = cursor.sp + 32;
         cursor.space = 2;
         stack->address[0] = pc;
         mt_recipe recipe{};
-        recipe.pc = cursor.pc;
-        recipe.sp = cursor.sp;
-        recipe.bp = cursor.bp;
+        recipe.pc = pc;
+        recipe.sp = 0x7f0000001000 + (pc << 4);
+        recipe.bp = recipe.sp + 32;
         const auto hash = mt_unwind(stack.get(), &recipe, window.get(), &cursor, MT_MAX_FRAMES);
         if ((recipe.needs & MT_NEEDS_MORE) == 0) {
             mt_window_close(window.get());

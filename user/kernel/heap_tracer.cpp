@@ -118,7 +118,8 @@ struct HeapTracer::Impl {
         bpf_program__set_expected_attach_type(progs.alloc_call, static_cast<bpf_attach_type>(kAttachTypeUprobeSession));
     }
 
-    /// One for the ranges of each process, a new one beside the old one while it takes its place, and as many for tables.
+    /// One for the ranges of each process, a new one beside the old one while it takes its place, and as many for tables; the rest so that a
+    /// number comes again late (UnwindShards::take).
     [[nodiscard]] std::uint32_t max_shards() const { return 4 * limits.max_processes + 4096; }
 
     Status load() {
