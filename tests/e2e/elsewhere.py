@@ -11,19 +11,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from memtrace_runner import Memtrace
+from memtrace_runner import traced
 from targets import REPOSITORY, TARGETS, Target
 from tracer import run_memtrace
 
 SOURCES = REPOSITORY / "tests" / "targets"
-
-
-def traced(directory, target, *options):
-    """The last report on a running target, from before go to after its truth; and the truth."""
-    with Memtrace.attach(directory, target.ready(), *options) as memtrace:
-        target.go()
-        truth = target.truth()
-        return memtrace.stop(), truth
 
 
 def marked_line(source, mark):

@@ -5,6 +5,7 @@
         truth = target.truth()
         report = memtrace.stop()                 # SIGINT; the last report
         assert live_total(report) == truth.live
+        # or, for all of it: report, truth = traced(tmp_path, target)
 
     launched = Launched.run(tmp_path, "churn8")  # memtrace -- COMMAND, to its end
     launched.truth, launched.report
@@ -158,6 +159,14 @@ class Memtrace:
             self.process.kill()
         self.process.wait()
         self.process.stdout.close()
+
+
+def traced(directory, target, *options):
+    """The last report on a running target, from before go to after its truth; and the truth."""
+    with Memtrace.attach(directory, target.ready(), *options) as memtrace:
+        target.go()
+        truth = target.truth()
+        return memtrace.stop(), truth
 
 
 @dataclass

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from elsewhere import build_id_of, expect_names, expect_no_names, marked_line, put, trace_elsewhere, traced
+from elsewhere import build_id_of, expect_names, expect_no_names, marked_line, put, trace_elsewhere
+from memtrace_runner import traced
 from targets import TARGETS, Target
 from tracer import run_memtrace
 

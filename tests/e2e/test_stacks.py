@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from memtrace_runner import Memtrace, counters
+from memtrace_runner import Memtrace, counters, traced
 from targets import TARGETS, Target, bare_name
 from test_postgres import Load, only_backend, running_cluster  # noqa: F401 # pylint: disable=unused-import
 from tracer import breakpoints, wait_until
@@ -66,10 +66,8 @@ def is_subsequence(wanted, found):
 
 
 def test_each_kind_of_stack_is_whole(tmp_path):
-    with Target.start("stacks") as target, Memtrace.attach(tmp_path, target.ready()) as memtrace:
-        target.go()
-        truth = target.truth()
-        report = memtrace.stop()
+    with Target.start("stacks") as target:
+        report, truth = traced(tmp_path, target)
         assert target.finish() == 0, target.stderr()
     assert set(truth.leaks) == set(EXPECTED)
     found = {names(site)[0]: site for site in report["sites"] if site["stack"] and names(site)[0] in EXPECTED}
@@ -106,10 +104,8 @@ def test_return_probes_of_another_tracer_are_seen_through(tmp_path):
 
 def test_before_its_library_is_known_a_stack_does_not_pretend_to_be_whole(tmp_path):
     """The library is used within microseconds of its loading, before anyone can have read its unwind information."""
-    with Target.start("dlopen_late") as target, Memtrace.attach(tmp_path, target.ready()) as memtrace:
-        target.go()
-        target.truth()
-        report = memtrace.stop()
+    with Target.start("dlopen_late") as target:
+        report, _ = traced(tmp_path, target)
         assert target.finish() == 0, target.stderr()
     late = [site for site in report["sites"] if site["stack"] and "libleaky" in site["stack"][0]["module"]]
     assert late
@@ -137,10 +133,8 @@ def test_postgres_backend(tmp_path, cluster, workload, capsys):
 @pytest.mark.parametrize("name", ["leak_rust", "leak_rust_v0"])
 def test_rust_program(tmp_path, name):
     """The standard library comes compiled, without frame pointers."""
-    with Target.start(name) as target, Memtrace.attach(tmp_path, target.ready()) as memtrace:
-        target.go()
-        truth = target.truth()
-        report = memtrace.stop()
+    with Target.start(name) as target:
+        report, truth = traced(tmp_path, target)
         assert target.finish() == 0, target.stderr()
     assert complete_share(report) == 1, counters(report)
     for function in truth.leaks:

@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 # pylint: disable=wrong-import-position
-from memtrace_runner import Launched, Memtrace, live_by_function, live_total  # noqa: E402
+from memtrace_runner import Launched, Memtrace, live_by_function, live_total, traced  # noqa: E402
 from targets import TARGETS, Target, bare_name  # noqa: E402
 from tracer import PAGE, Tracer, assert_nothing_left, breakpoints, run_memtrace  # noqa: E402
 
@@ -78,10 +78,8 @@ def test_an_attach_method_that_is_insisted_on_is_used_or_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["map_pages", "map_pages_stripped"])
 def test_pages_that_are_touched_and_mapped(tmp_path, name):
-    with Target.start(name) as target, Memtrace.attach(tmp_path, target.ready()) as memtrace:
-        target.go()
-        truth = target.truth()
-        report = memtrace.stop()
+    with Target.start(name) as target:
+        report, truth = traced(tmp_path, target)
         assert target.finish() == 0, target.stderr()
     pages = report["pages"]
     kept = [size for function, (size, _) in truth.leaks.items() if function != "leak_malloc"]
@@ -140,10 +138,7 @@ ATTACHED = [
 def test_attached_to_a_running_process(tmp_path, command, method):
     name, args = words(command)
     with Target.start(name, args) as target:
-        with Memtrace.attach(tmp_path, target.ready(), "--attach", method) as memtrace:
-            target.go()
-            truth = target.truth()
-            report = memtrace.stop()
+        report, truth = traced(tmp_path, target, "--attach", method)
         assert_exact(report, truth, name)
         if truth.live is not None:
             assert live_total(report) == truth.live
