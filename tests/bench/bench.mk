@@ -4,6 +4,7 @@
 BENCH ?=
 BENCH_OUT   := $(OUT)/bench
 BENCH_TOOLS := $(patsubst tests/bench/%.cpp,$(BENCH_OUT)/%,$(wildcard tests/bench/*.cpp))
+BENCH_C     := $(patsubst tests/bench/%.c,$(BENCH_OUT)/%,$(wildcard tests/bench/*.c))
 MICRO_SRCS  := $(wildcard tests/bench/micro/*.cpp)
 MICRO_OBJS  := $(MICRO_SRCS:%.cpp=$(OUT)/%.o)
 
@@ -12,13 +13,20 @@ $(BENCH_TOOLS): $(BENCH_OUT)/%: $(OUT)/tests/bench/%.o $(OUT)/libmemtrace.a
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ $(LDLIBS)
 
+BENCH_FLAGS_pages_cost = -fno-omit-frame-pointer
+BENCH_FLAGS_stack_cost = -fomit-frame-pointer
+$(BENCH_C): $(BENCH_OUT)/%: tests/bench/%.c tests/bench/bench.mk
+	$(call say,BENCH,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -O1 $(BENCH_FLAGS_$*) -o $@ $<
+
 $(BENCH_OUT)/micro: $(MICRO_OBJS) $(OUT)/libmemtrace.a
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ -lbenchmark -lbenchmark_main $(LDLIBS)
 
 .PHONY: bench bench-build bench-micro
-bench-build: all targets $(BENCH_TOOLS) $(BENCH_OUT)/micro
+bench-build: all targets $(BENCH_TOOLS) $(BENCH_C) $(BENCH_OUT)/micro
 
 bench-micro: $(BENCH_OUT)/micro
 	$(Q)$(BENCH_OUT)/micro

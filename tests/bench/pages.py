@@ -1,11 +1,10 @@
 #!/usr/bin/python3
 """What the pages tier costs: a system call, a page fault, a mapping and its end; without memtrace, while it follows another process,
-and while it follows this one. Interleaved; the least of each round, then the median of the rounds. Needs root, and `make all`.
+and while it follows this one. Interleaved; the least of each round, then the median of the rounds. Needs root, and `make bench-build`.
 
     sudo /usr/bin/python3 tests/bench/pages.py [ROUNDS]
 """
 
-import os
 import signal
 import statistics
 import subprocess
@@ -16,12 +15,6 @@ ROOT = Path(__file__).resolve().parents[2]
 MEMTRACE = ROOT / ".output" / "memtrace"
 PROGRAM = ROOT / ".output" / "bench" / "pages_cost"
 WHAT = ["system call (getppid)", "page fault", "mmap + munmap"]
-
-
-def build():
-    PROGRAM.parent.mkdir(parents=True, exist_ok=True)
-    source = ROOT / "tests" / "bench" / "pages_cost.c"
-    subprocess.run([os.environ.get("CC", "gcc"), "-O1", "-fno-omit-frame-pointer", "-o", PROGRAM, source], check=True)
 
 
 def figures(command):
@@ -46,7 +39,6 @@ def beside_another():
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    build()
     ways = {
         "without": lambda: figures([PROGRAM]),
         "another followed": beside_another,
