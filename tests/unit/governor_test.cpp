@@ -111,6 +111,26 @@ TEST(Governor, FixedWorkThatBurnsEveryProcessorGetsPages) {
     EXPECT_EQ(simulation.state.knobs.mode, TraceMode::exact) << "the load has fallen";
 }
 
+// A window that ends with the interval leaves a few milliseconds without probes, in which the kernel adds no CPU time up: the target
+// looked a hundred times busier under probes, and windows that cost little were given up for pages.
+TEST(Governor, MillisecondsBetweenWindowsSayNothingOfHowBusyTheTargetIs) {
+    auto settings = settings_with(0.05);
+    GovernorState state = initial_governor_state(settings);
+    state.knobs = {TraceMode::windowed, 0, 1, 4};
+    GovernorInterval m;
+    m.seconds = 1.005;
+    m.open_seconds = 1;
+    m.cpu_seconds = 0.5001;
+    m.open_cpu_seconds = 0.5;
+    m.enters = m.returns = m.kept = m.frees = 3e4;
+    m.kept_bytes = 3e6;
+    m.added_ns = 3e4 * 2500;
+    for (int i = 0; i < 4; ++i) {
+        state = govern(state, settings, m).state;
+        EXPECT_EQ(state.knobs.mode, TraceMode::windowed) << i;
+    }
+}
+
 // ---- changing loads -----------------------------------------------------------------------------------------------------------
 
 TEST(Governor, LoadThatRisesIsAnsweredWithinThreeIntervals) {

@@ -12,6 +12,8 @@ namespace {
 // Shares of the budget: what a step down aims at, what a step up must look like. The gap between is what noise has to cross.
 constexpr double kDownAim = 0.85;
 constexpr double kUpAim = 0.7;
+// And what windows aim at: opening and closing them, and the pages tier, which is all there is between them, are not in the model.
+constexpr double kWindowAim = 0.5;
 // A burst this many times over the budget is acted on at once; less, only once the slow sums say so.
 constexpr double kBurst = 1.5;
 // The fast sums being this far from the slow ones is a step of the load, not noise: the slow ones start anew.
@@ -40,6 +42,7 @@ constexpr int kMinPromising = 3;  // intervals
 constexpr double kMinTrial = 120; // seconds that a climb must last to have been right
 
 constexpr double kMinCpuSeconds = 1e-3; // in a second; less is an idle target: no evidence
+constexpr double kMinEvidence = 0.1;    // seconds: the kernel adds CPU time up in steps of some milliseconds
 
 GovernorKnobs look_knobs(double period) {
     return {TraceMode::pages, 0, kLookWindow, period};
@@ -70,12 +73,13 @@ double added_per_own_second(const GovernorState& state, const GovernorSettings& 
 }
 
 /// How many times more CPU time the target has in a second while probes are attached. 1 where it takes all it can get anyway,
-/// 1 + x where it has a fixed amount of work to do; the latter until windows have shown what it is.
+/// 1 + x where it has a fixed amount of work to do; the latter until windows have shown what it is. More than that is an error of
+/// measurement: probes make work dearer, not more.
 double busier_when_open(const GovernorState& state, double x) {
-    if (state.open_s <= 0 || state.shut_s <= 0 || state.open_cpu_s <= 0 || state.shut_cpu_s <= 0) {
+    if (state.open_s < kMinEvidence || state.shut_s < kMinEvidence || state.open_cpu_s <= 0 || state.shut_cpu_s <= 0) {
         return 1 + x;
     }
-    return std::max(state.open_cpu_s / state.open_s / (state.shut_cpu_s / state.shut_s), 1.0);
+    return std::clamp(state.open_cpu_s / state.open_s / (state.shut_cpu_s / state.shut_s), 1.0, 1 + x);
 }
 
 double overhead_of(const GovernorState& state, const GovernorSettings& settings, const LoadSums& load,
@@ -89,7 +93,7 @@ double overhead_of(const GovernorState& state, const GovernorSettings& settings,
     return open / (1 - share + open) * x / (1 + x);
 }
 
-/// The finest knobs whose overhead is at most `aim`.
+/// The finest knobs whose overhead is at most `aim`; that of windows at most kWindowAim of it.
 GovernorKnobs finest_within(const GovernorState& state, const GovernorSettings& settings, const LoadSums& load, double aim) {
     GovernorKnobs knobs{};
     if (overhead_of(state, settings, load, knobs) <= aim) {
@@ -101,6 +105,7 @@ GovernorKnobs finest_within(const GovernorState& state, const GovernorSettings& 
         }
     }
     // overhead_of() for windows, solved for the share.
+    aim *= kWindowAim;
     const double x = added_per_own_second(state, settings, load, 0);
     const double share = aim / (aim + busier_when_open(state, x) * (x / (1 + x) - aim));
     if (share >= kMinShare) {
