@@ -217,4 +217,36 @@ void Model::on(const PageSample& event) {
     found->second.page_totals = event;
 }
 
+void Model::on(const ContractStarted& event) {
+    static_cast<void>(event);
+}
+
+void Model::on(const ObjectTold& event) {
+    static_cast<void>(event);
+}
+
+void Model::on(const ReferenceTold& event) {
+    static_cast<void>(event);
+}
+
+void Model::on(const ResourceTold& event) {
+    static_cast<void>(event);
+}
+
+void Model::on(const PoolTold& event) {
+    static_cast<void>(event);
+}
+
+void Model::on(const CleanupTold& event) {
+    static_cast<void>(event);
+}
+
+void Model::on(const ThreadEnded& event) {
+    static_cast<void>(event);
+}
+
+void Model::on(const HandlePlaced& event) {
+    static_cast<void>(event);
+}
+
 } // namespace memtrace

@@ -121,6 +121,14 @@ private:
     void on(const PageSiteDefined& event);
     void on(const PageSiteSample& event);
     void on(const PageSample& event);
+    void on(const ContractStarted& event);
+    void on(const ObjectTold& event);
+    void on(const ReferenceTold& event);
+    void on(const ResourceTold& event);
+    void on(const PoolTold& event);
+    void on(const CleanupTold& event);
+    void on(const ThreadEnded& event);
+    void on(const HandlePlaced& event);
 
     RunStarted run_;
     TickEnded now_;
