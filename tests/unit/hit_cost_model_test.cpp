@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kernel/cold_walk.hpp"
+#include "kernel/working_set.hpp"
 
 namespace memtrace {
 namespace {
@@ -72,10 +72,11 @@ TEST(HitCostModel, NoHitsCostNothing) {
         << "calls that the interval before has counted";
 }
 
-TEST(HitCostModel, OwnWorkRunsForAnyNumberOfSteps) {
-    ColdWalk walk;
-    for (const std::size_t steps : {std::size_t{0}, std::size_t{1}, ColdWalk::kMaxSteps, ColdWalk::kMaxSteps + 1}) {
-        walk.run(steps); // enters code at a reckoned address, over reckoned data: a sanitizer or a crash would tell
+TEST(HitCostModel, OwnWorkRunsForAnyNumberOfStepsFromWhereItStopped) {
+    WorkingSet work;
+    for (const std::size_t steps :
+         {std::size_t{0}, std::size_t{1}, std::size_t{7}, WorkingSet::kSteps - 8, std::size_t{300}, 3 * WorkingSet::kSteps + 1}) {
+        work.run(steps); // enters code at a reckoned address, over reckoned data: a sanitizer or a crash would tell
     }
 }
 

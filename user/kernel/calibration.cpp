@@ -6,7 +6,7 @@
 #include <iterator>
 
 #include "base/clock.hpp"
-#include "kernel/cold_walk.hpp"
+#include "kernel/working_set.hpp"
 #include "proc/maps.hpp"
 
 // Probed in this very process. In assembly, because it is their first instructions that count.
@@ -51,7 +51,7 @@ constexpr int kRounds = 24;
 constexpr int kSteppedRounds = 6; ///< 0.6 ms each
 constexpr int kCallsPerRound = 50;
 constexpr int kApartCalls = 12;
-constexpr std::size_t kApartSteps[] = {128, 512, ColdWalk::kMaxSteps}; ///< 0.4 to 9 us where this was written
+constexpr std::size_t kApartSteps[] = {64, 128, 256, 512, 2'048}; ///< 0.2 to 8 us where this was written
 constexpr std::uint8_t kCallOpcode = 0xe8;
 
 /// Time of one call, nanoseconds: the smallest of some rounds, which is what interruptions do not disturb.
@@ -69,10 +69,10 @@ double time_calls(Function function, int rounds = kRounds) {
 }
 
 /// The same for a call after `steps` of own work, and both together.
-double time_apart(ColdWalk& walk, std::size_t steps, Function function) {
+double time_apart(WorkingSet& work, std::size_t steps, Function function) {
     const auto begin = monotonic_ns();
     for (int i = 0; i < kApartCalls; ++i) {
-        walk.run(steps);
+        work.run(steps);
         function();
     }
     return static_cast<double>(monotonic_ns() - begin) / kApartCalls;
@@ -82,14 +82,14 @@ double time_apart(ColdWalk& walk, std::size_t steps, Function function) {
 /// the work loses to the hit is in it. A return comes soon after its entry, which has paid for it: none is measured.
 std::vector<GapCost> measure_gaps(double hot_ns) {
     std::vector<GapCost> gaps;
-    ColdWalk walk;
+    WorkingSet work;
     double at_least = 0; // more work between hits makes none cheaper; noise might
     for (const auto steps : kApartSteps) {
-        double own = time_apart(walk, steps, memtrace_probe_none);
-        double both = time_apart(walk, steps, memtrace_probe_emulated);
+        double own = time_apart(work, steps, memtrace_probe_none);
+        double both = time_apart(work, steps, memtrace_probe_emulated);
         for (int round = 1; round < kRounds; ++round) {
-            own = std::min(own, time_apart(walk, steps, memtrace_probe_none));
-            both = std::min(both, time_apart(walk, steps, memtrace_probe_emulated));
+            own = std::min(own, time_apart(work, steps, memtrace_probe_none));
+            both = std::min(both, time_apart(work, steps, memtrace_probe_emulated));
         }
         at_least = std::max(at_least, both - own - hot_ns);
         gaps.push_back({own, at_least});

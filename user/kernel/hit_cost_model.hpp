@@ -1,9 +1,9 @@
 // How long probes keep a process from running: counted hits times what each costs. Pure.
 //
-// A hit costs the less the sooner it follows the one before. In a tight loop the kernel's trap path, its data and its branches are
-// still in the CPU's nearest caches and predictors; where the target runs much of its own between two hits they have been pushed
-// out, and so has what the target needs next been by the hit. Both are in GapCost, which kernel/calibration.hpp measures with work
-// of our own between hits (kernel/cold_walk.hpp). The programs' own time is taken as the kernel times it in the target itself.
+// A hit costs the less the sooner it follows the one before. In a tight loop the kernel's trap path and its data are still in the
+// CPU's nearest caches; where the target runs much of its own between two hits they have been pushed out, and, which is the larger part,
+// so has what the target needs next been by the hit. Both are in GapCost, which kernel/calibration.hpp measures with work of our own
+// between hits (kernel/working_set.hpp). The programs' own time is taken as the kernel times it in the target itself.
 //
 // The gap is own CPU time for each call, and own CPU time is CPU time less what probes took, which depends on the gap: solved for
 // the one gap at which both agree. Not in it: that hits come in clusters (a mean gap stands for all), what a target loses that sleeps
