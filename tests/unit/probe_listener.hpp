@@ -24,6 +24,9 @@
 #include "base/fd.hpp"
 #include "proc/elf_handle.hpp"
 
+// What the kernel would do to the program: no thread sanitizer shall see it.
+#define PROBE_TEST_UNSEEN __attribute__((no_sanitize("thread")))
+
 namespace memtrace::probe_test {
 
 /// One place of a probe, as the ELF file says it.
@@ -225,7 +228,7 @@ private:
         }
     }
 
-    static void on_trap(int, siginfo_t*, void* where) {
+    PROBE_TEST_UNSEEN static void on_trap(int, siginfo_t*, void* where) {
         const auto& context = *static_cast<const ucontext_t*>(where);
         const auto address = static_cast<std::uint64_t>(context.uc_mcontext.gregs[REG_RIP]) - 1;
         for (const auto& probe : active_->probes_) {
@@ -246,7 +249,7 @@ private:
         ::_exit(99); // somebody else's
     }
 
-    static void write_code(std::uint64_t address, std::uint8_t byte) {
+    PROBE_TEST_UNSEEN static void write_code(std::uint64_t address, std::uint8_t byte) {
         const auto page_size = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
         auto* page = reinterpret_cast<void*>(address / page_size * page_size);
         ASSERT_EQ(::mprotect(page, page_size, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
@@ -254,7 +257,7 @@ private:
         ASSERT_EQ(::mprotect(page, page_size, PROT_READ | PROT_EXEC), 0);
     }
 
-    static void change(std::uint64_t semaphore, int by) {
+    PROBE_TEST_UNSEEN static void change(std::uint64_t semaphore, int by) {
         auto& value = *reinterpret_cast<volatile unsigned short*>(semaphore);
         value = static_cast<unsigned short>(value + by);
     }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <set>
 #include <sstream>
@@ -73,6 +74,12 @@ private:
 
 using Lines = std::vector<std::string>;
 
+/// The next probe that fires after a request sees that it is gone.
+void see_request_gone() {
+    const ProbeListener listener({"memtrace:resource_touch"});
+    memtrace_resource_touch("question", 2);
+}
+
 /// One object, `a` holds it; the tests' usual situation.
 class TrackedTells : public testing::Test {
 protected:
@@ -83,6 +90,7 @@ protected:
         story_.name(&weak_, "w");
         story_.name(&other_weak_, "v");
     }
+    void TearDown() override { see_request_gone(); }
     [[nodiscard]] Lines told(const ProbeListener& listener) const { return story_.tell(listener.events()); }
 
     tracked_ptr<Session> a_ = make_tracked<Session>();
@@ -320,8 +328,7 @@ std::map<std::uint64_t, Announced> ask() {
             }
         }
     }
-    const ProbeListener listener({"memtrace:resource_touch"}); // sees that the request is gone
-    memtrace_resource_touch("question", 2);
+    see_request_gone();
     return alive;
 }
 
@@ -447,7 +454,85 @@ TEST(TrackedAnnounce, ChildOfAForkGoesOnWhileThreadsOfTheParentMakeObjects) {
     maker.join();
 }
 
-// ---- threads ---------------------------------------------------------------------------------------------------------------------
+// ---- threads: an announcer runs between the release and the moment it is told, so it can let another thread overtake -------------
+
+std::function<void()> meanwhile; ///< once, when the next release is about to be told
+
+void run_meanwhile(void*) {
+    if (auto once = std::exchange(meanwhile, nullptr)) {
+        once();
+    }
+}
+
+/// Tells `release` with `other` done by another thread in the midst of it.
+void release_while(const std::function<void()>& release, const std::function<void()>& other) {
+    static memtrace_announcer announcer{run_meanwhile, nullptr, nullptr}; // never removed, as the contract says
+    static const bool added = (memtrace_add_announcer(&announcer), true);
+    ASSERT_TRUE(added);
+    bool ran = false;
+    meanwhile = [&] {
+        std::thread(other).join();
+        ran = true;
+    };
+    release();
+    ASSERT_TRUE(ran);
+}
+
+std::set<std::string> all_and_announce() {
+    auto probes = kAll;
+    probes.insert("memtrace:announce");
+    return probes;
+}
+
+TEST_F(TrackedTells, ObjectOutlivesWhatIsStillToBeToldOfIt) {
+    b_ = a_;
+    const ProbeListener listener(all_and_announce());
+    release_while([&] { a_.reset(); }, [&] { b_.reset(); });
+    auto lines = told(listener);
+    lines.erase(std::remove_if(lines.begin(), lines.end(), [](const auto& line) { return line.find("session") == line.npos; }),
+                lines.end());
+    EXPECT_EQ(lines, (Lines{"release session b strong 0", "release session a strong 1", "destroy session"}));
+    EXPECT_EQ(a_.use_count(), 0);
+}
+
+/// Counts blocks that it has given out and not got back.
+template <class T>
+struct CountingAllocator {
+    using value_type = T;
+    std::atomic<int>* out;
+
+    explicit CountingAllocator(std::atomic<int>* count) : out(count) {}
+    template <class U>
+    CountingAllocator(const CountingAllocator<U>& other) : out(other.out) {}
+    T* allocate(std::size_t count) {
+        ++*out;
+        return std::allocator<T>().allocate(count);
+    }
+    void deallocate(T* memory, std::size_t count) {
+        --*out;
+        std::allocator<T>().deallocate(memory, count);
+    }
+};
+
+TEST_F(TrackedTells, MemoryOutlivesWhatIsStillToBeToldOfWeakOnes) {
+    std::atomic<int> blocks{0};
+    a_ = allocate_tracked<Session>(CountingAllocator<Session>(&blocks));
+    weak_ = a_;
+    other_weak_ = a_;
+    a_.reset();
+    EXPECT_EQ(blocks, 1);
+    int after_the_other = 0;
+    const ProbeListener listener(all_and_announce());
+    release_while([&] { weak_.reset(); },
+                  [&] {
+                      other_weak_.reset();
+                      after_the_other = blocks;
+                  });
+    EXPECT_EQ(after_the_other, 1) << "its address is still to be told";
+    EXPECT_EQ(blocks, 0);
+}
+
+// ---- threads: all at once -------------------------------------------------------------------------------------------------------
 
 // As a ledger would: of each object all releases come before its end, each handle releases what it acquired, and the counts told are
 // those of a series of operations, in whatever order they arrive.

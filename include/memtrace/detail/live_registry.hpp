@@ -35,17 +35,27 @@ public:
     }
     void unlock() noexcept { taken_.store(false, std::memory_order_release); }
 
+    /// For who has just unlocked and will lock again at once: those who wait would hardly ever find it free.
+    void let_others() const noexcept {
+        if (waiting_.load(std::memory_order_relaxed) != 0) {
+            sched_yield();
+        }
+    }
+
 private:
-    __attribute__((noinline, cold)) void wait() const noexcept {
+    __attribute__((noinline, cold)) void wait() noexcept {
         constexpr int kSpins = 64;
+        waiting_.fetch_add(1, std::memory_order_relaxed);
         for (int spins = 0; taken_.load(std::memory_order_relaxed); ++spins) {
             if (spins >= kSpins) {
                 sched_yield();
             }
         }
+        waiting_.fetch_sub(1, std::memory_order_relaxed);
     }
 
     std::atomic<bool> taken_{false};
+    std::atomic<int> waiting_{0}; // of a child of fork: those who waited in the parent too, which costs it a yield now and then
 };
 
 struct live_shard;
@@ -144,7 +154,7 @@ private:
             visit(node);
             if (visits % kVisitsAtOnce == 0) {
                 shard.lock.unlock();
-                sched_yield(); // or whoever waits would hardly ever find it free
+                shard.lock.let_others();
                 shard.lock.lock();
             }
         }
