@@ -1,0 +1,5 @@
+// Everything that an application can tell memtrace with. Header-only; needs C++17 and <sys/sdt.h>. README.md beside it.
+#pragma once
+
+#include "memtrace/probes.h"
+#include "memtrace/tracked_ptr.hpp"
