@@ -183,6 +183,7 @@ public:
         return key != 0 && remove_slowly(key, hash);
     }
 
+    bool empty() const noexcept { return size() == 0; }
     std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
     std::uint64_t refused() const noexcept { return refused_.load(std::memory_order_relaxed); }
 
@@ -218,7 +219,7 @@ private:
 
     alignas(64) std::atomic<std::size_t> size_{0}; ///< read by every free; written by those that were sampled
     std::atomic<std::uint64_t> refused_{0};
-    std::atomic<std::uint16_t> counters_[Counters]{};
+    alignas(64) std::atomic<std::uint16_t> counters_[Counters]{};
     bucket buckets_[Buckets]{};
 };
 
