@@ -201,9 +201,17 @@ PUBLIC void* valloc(std::size_t size) {
     return aligned(next_allocator.valloc, page_bytes(), size, size);
 }
 
+// By memalign: jemalloc has no pvalloc, and a block of the next allocator but one is none that it can free.
 PUBLIC void* pvalloc(std::size_t size) {
+    const auto page = page_bytes();
+    std::size_t whole = 0;
+    if (__builtin_add_overflow(size, page - 1, &whole)) {
+        errno = ENOMEM;
+        return nullptr;
+    }
+    whole = whole / page * page;
     found();
-    return aligned(next_allocator.pvalloc, page_bytes(), size, size);
+    return aligned(next_allocator.memalign, page, size, page, whole ? whole : page);
 }
 
 PUBLIC std::size_t malloc_usable_size(void* block) {

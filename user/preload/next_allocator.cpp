@@ -50,7 +50,6 @@ bool find_next_allocator() {
     look_up(next_allocator.aligned_alloc, "aligned_alloc");
     look_up(next_allocator.memalign, "memalign");
     look_up(next_allocator.valloc, "valloc");
-    look_up(next_allocator.pvalloc, "pvalloc");
     look_up(next_allocator.malloc_usable_size, "malloc_usable_size");
     look_up(next_allocator.free_sized, "free_sized");
     look_up(next_allocator.free_aligned_sized, "free_aligned_sized");

@@ -17,7 +17,6 @@ struct NextAllocator {
     void* (*aligned_alloc)(std::size_t, std::size_t);
     void* (*memalign)(std::size_t, std::size_t);
     void* (*valloc)(std::size_t);
-    void* (*pvalloc)(std::size_t);
     std::size_t (*malloc_usable_size)(void*);
     void (*free_sized)(void*, std::size_t);
     void (*free_aligned_sized)(void*, std::size_t, std::size_t);
