@@ -1,0 +1,45 @@
+// The allocator behind this library: the next definition of each function in the dynamic linker's order. Found once, at the first call
+// of any function; until then calls are served from an arena of ours, because dlsym() allocates itself.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace memtrace::preload {
+
+/// Null where the allocator behind has no such function.
+struct NextAllocator {
+    void* (*malloc)(std::size_t);
+    void (*free)(void*);
+    void* (*calloc)(std::size_t, std::size_t);
+    void* (*realloc)(void*, std::size_t);
+    int (*posix_memalign)(void**, std::size_t, std::size_t);
+    void* (*aligned_alloc)(std::size_t, std::size_t);
+    void* (*memalign)(std::size_t, std::size_t);
+    void* (*valloc)(std::size_t);
+    std::size_t (*malloc_usable_size)(void*);
+    void (*free_sized)(void*, std::size_t);
+    void (*free_aligned_sized)(void*, std::size_t, std::size_t);
+};
+
+/// All null until find_next_allocator(): what is null is to be looked for there first.
+extern NextAllocator next_allocator;
+
+/// Fills next_allocator in. False: this very thread is about it already, inside dlsym(): take memory from the arena. Ends the process where
+/// there is no allocator at all.
+bool find_next_allocator();
+
+// What dlsym() and early constructors ask for is some hundred bytes.
+constexpr std::size_t kArenaBytes = 256 << 10;
+extern unsigned char arena[kArenaBytes];
+
+/// Memory from the arena: zeroed, aligned to `alignment`, a power of two. Null, with errno, where it is used up.
+void* arena_alloc(std::size_t size, std::size_t alignment);
+/// Whether a block came from there; it is never given back.
+inline bool in_arena(const void* block) {
+    return reinterpret_cast<std::uintptr_t>(block) - reinterpret_cast<std::uintptr_t>(arena) < kArenaBytes;
+}
+/// Bytes that a block of the arena has.
+std::size_t arena_size_of(const void* block);
+
+} // namespace memtrace::preload
