@@ -1,13 +1,17 @@
 // What the SDK costs a program that nobody traces: handles against the standard's, and work with a probe in it and without.
 // Repetitions take turns, so that a machine that changes its pace changes it for both of a pair:
 //
-//     .output/bench/micro --benchmark_filter=sdk_ --benchmark_repetitions=15 --benchmark_enable_random_interleaving=true
+//     .output/bench/micro --benchmark_filter=sdk_ --benchmark_repetitions=25 --benchmark_enable_random_interleaving=true
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "memtrace/memtrace.hpp"
 
@@ -69,8 +73,8 @@ tracked_ptr<Payload> make_ours() {
     return make_tracked<Payload>();
 }
 
-/// Some steps of a hash: work that is not memory, as between a database's own probes. `steps` of 50 are about 50 ns.
-inline std::uint64_t work(std::uint64_t value, int steps) {
+/// Some steps of a hash, each waits for the one before: work that is not memory.
+std::uint64_t work(std::uint64_t value, int steps) {
     for (int i = 0; i < steps; ++i) {
         value = (value ^ (value >> 29)) * 0xBF58'476D'1CE4'E5B9;
     }
@@ -78,26 +82,53 @@ inline std::uint64_t work(std::uint64_t value, int steps) {
 }
 
 template <bool kAnnotated>
-void loop(benchmark::State& state) {
-    const auto steps = static_cast<int>(state.range(0));
-    std::uint64_t value = 1;
-    for (auto _ : state) {
+__attribute__((noinline, aligned(64))) std::uint64_t loop(std::uint64_t value, int rounds, int steps) {
+    for (int i = 0; i < rounds; ++i) {
         value = work(value, steps);
         if constexpr (kAnnotated) {
             memtrace_resource_touch("cursor", value);
         }
         benchmark::DoNotOptimize(value);
     }
+    return value;
 }
 
-void sdk_loop_bare(benchmark::State& state) {
-    loop<false>(state);
+template <bool kAnnotated>
+double ns_of_loop(std::uint64_t& value, int rounds, int steps) {
+    const auto start = std::chrono::steady_clock::now();
+    value = loop<kAnnotated>(value, rounds, steps);
+    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
 }
-void sdk_loop_annotated(benchmark::State& state) {
-    loop<true>(state);
+
+double median(std::vector<double>& values) {
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
 }
-BENCHMARK(sdk_loop_bare)->Arg(0)->Arg(50)->Arg(500);
-BENCHMARK(sdk_loop_annotated)->Arg(0)->Arg(50)->Arg(500);
+
+/// What one untraced probe adds to so many steps of work. Both loops in turn, each for some microseconds, so that one disturbance
+/// hits few pairs and the medians do not see it.
+void sdk_untraced_probe(benchmark::State& state) {
+    constexpr int kStepsOfALoop = 20'000;
+    const auto steps = static_cast<int>(state.range(0));
+    const int rounds = kStepsOfALoop / (steps + 1);
+    std::uint64_t value = 1;
+    std::vector<double> bare;
+    std::vector<double> ratios;
+    for (auto _ : state) {
+        const bool bare_first = ratios.size() % 2 == 0;
+        auto without = bare_first ? ns_of_loop<false>(value, rounds, steps) : 0.0;
+        const auto with = ns_of_loop<true>(value, rounds, steps);
+        without = bare_first ? without : ns_of_loop<false>(value, rounds, steps);
+        bare.push_back(without / rounds);
+        ratios.push_back(with / without);
+    }
+    const auto added = median(ratios) - 1;
+    state.counters["work_ns"] = median(bare);
+    state.counters["added_ns"] = added * median(bare);
+    state.counters["added_percent"] = 100 * added;
+}
+BENCHMARK(sdk_untraced_probe)->Arg(0)->Arg(10)->Arg(50)->Arg(500);
 
 void sdk_copy_shared_ptr(benchmark::State& state) {
     copy_and_drop(state, make_standard());
