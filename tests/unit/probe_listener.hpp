@@ -90,7 +90,7 @@ struct ArgumentPlace {
 
 class ProbeListener {
 public:
-    static constexpr std::size_t kMaxEvents = 400'000;
+    static constexpr std::size_t kMaxEvents = 50'000;
 
     /// Listens to those probes, "memtrace:ref_acquire" and so on, until it ends. One at a time in a process.
     explicit ProbeListener(const std::set<std::string>& wanted) {

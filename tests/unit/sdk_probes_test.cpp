@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -113,6 +115,30 @@ TEST(SdkProbes, CAndCxxProgramsHaveThemAll) {
             symbol_test::run(compiler + level + flags + source + " 2>&1");
             expect_all_probes(directory.path("contract"));
             EXPECT_NE(symbol_test::run(directory.path("contract")).find("note rounds 3"), std::string::npos);
+        }
+    }
+}
+
+TEST(SdkProbes, ExampleOfTheReadmeBuildsAndRuns) {
+    const symbol_test::TemporaryDirectory directory;
+    const auto include = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "include";
+    const auto readme = symbol_test::read_file((include / "memtrace/README.md").string());
+    const std::string begin = "```cpp\n";
+    const auto from = readme.find(begin);
+    ASSERT_NE(from, std::string::npos);
+    const auto example = readme.substr(from + begin.size(), readme.find("```", from + begin.size()) - from - begin.size());
+    symbol_test::write_file(directory.path("example.cpp"), example);
+    for (const std::string compiler : {"g++ -std=c++17", "clang++-19 -std=c++20"}) {
+        symbol_test::run(compiler + " -O1 -Wall -Wextra -Wshadow -pedantic -Werror -I" + include.string() + " -o " +
+                         directory.path("example") + " " + directory.path("example.cpp") + " 2>&1");
+        EXPECT_EQ(symbol_test::run(directory.path("example")), "");
+        std::set<std::string> found;
+        for (const auto& note : read_probe_notes(directory.path("example"))) {
+            found.insert(note.name);
+        }
+        for (const auto* probe : {"resource_acquire", "resource_touch", "resource_release", "object_create", "ref_acquire",
+                                  "pool_get", "cleanup_start", "announce"}) {
+            EXPECT_EQ(found.count(probe), 1U) << probe;
         }
     }
 }

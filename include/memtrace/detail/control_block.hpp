@@ -121,7 +121,8 @@ public:
         return strong_.subtract(reference_count::kHandle) == 0;
     }
 
-    void end() noexcept {
+    /// Not inlined: there is a place that may be the last release wherever a handle goes out of scope.
+    __attribute__((noinline)) void end() noexcept {
         live_registry::remove(*this);
         if (MEMTRACE_ENABLED(object_destroy)) {
             tell_destroy();
