@@ -184,6 +184,8 @@ public:
     }
 
     bool empty() const noexcept { return size() == 0; }
+    /// From now on it is never empty: for a user that has reasons of its own to look at what is freed.
+    void never_empty() noexcept { size_.fetch_add(1, std::memory_order_relaxed); }
     std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
     std::uint64_t refused() const noexcept { return refused_.load(std::memory_order_relaxed); }
 
