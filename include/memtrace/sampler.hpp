@@ -64,6 +64,12 @@ inline double one_minus_exp(double x) noexcept {
     return -sum;
 }
 
+/// Bytes that a sampled allocation stands for: size / p.
+inline std::uint64_t weight_of(std::size_t bytes, std::uint64_t interval) noexcept {
+    const auto size = static_cast<double>(bytes);
+    return static_cast<std::uint64_t>(size / one_minus_exp(size / static_cast<double>(interval)) + 0.5);
+}
+
 inline std::atomic<std::uint64_t> sample_interval_bytes{MEMTRACE_SAMPLE_INTERVAL};
 
 } // namespace detail
@@ -103,10 +109,9 @@ private:
                 return 0;
             }
         }
-        const auto interval = static_cast<double>(interval_); // that the mark was drawn under
+        const auto interval = interval_; // that the mark was drawn under
         draw();
-        const auto size = static_cast<double>(bytes);
-        return static_cast<std::uint64_t>(size / detail::one_minus_exp(size / interval) + 0.5);
+        return detail::weight_of(static_cast<std::size_t>(bytes), interval);
     }
 
     void seed() noexcept {

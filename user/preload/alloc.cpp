@@ -79,9 +79,7 @@ COLD void* realloc_sampled(void* block, std::size_t size) {
     if (held == 0) {
         return nullptr;
     }
-    const auto weighted =
-        memtrace::detail::one_minus_exp(static_cast<double>(held) / static_cast<double>(memtrace::sample_interval()));
-    memtrace::detail::tell_sample(block, held, static_cast<std::uint64_t>(static_cast<double>(held) / weighted + 0.5));
+    memtrace::detail::tell_sample(block, held, memtrace::detail::weight_of(held, memtrace::sample_interval()));
     errno = why;
     return nullptr;
 }

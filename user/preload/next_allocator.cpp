@@ -106,9 +106,10 @@ void* arena_alloc(std::size_t size, std::size_t alignment) {
         const std::size_t room = sizeof(Header) + size + alignment;
         const std::size_t at = arena_used.fetch_add(room, std::memory_order_relaxed);
         if (at < kArenaBytes && room <= kArenaBytes - at) {
-            const auto block = (reinterpret_cast<std::uintptr_t>(arena) + at + sizeof(Header) + alignment - 1) & ~(alignment - 1);
+            unsigned char* const from = arena + at + sizeof(Header);
+            unsigned char* const block = from + (-reinterpret_cast<std::uintptr_t>(from) & (alignment - 1));
             reinterpret_cast<Header*>(block)[-1].size = size;
-            return reinterpret_cast<void*>(block);
+            return block;
         }
     }
     errno = ENOMEM;

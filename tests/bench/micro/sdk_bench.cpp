@@ -1,6 +1,9 @@
 // What the SDK's resources, pools and allocators cost a program: untraced, and with semaphores raised but no breakpoint behind them.
 #include <benchmark/benchmark.h>
 
+#include <dlfcn.h>
+
+#include <cstdlib>
 #include <memory>
 
 #include "memtrace/allocator.hpp"
@@ -87,6 +90,31 @@ void allocator_tracking_counting(benchmark::State& state) {
     otel_memory_free_semaphore = 0;
 }
 BENCHMARK(allocator_tracking_counting);
+
+// A call through libmemtrace_alloc.so beside one of the allocator behind it, both by a pointer, as by the linker's table.
+void pair(benchmark::State& state, void* (*allocate)(std::size_t), void (*release)(void*)) {
+    for (auto _ : state) {
+        auto* const block = allocate(64);
+        benchmark::DoNotOptimize(block);
+        release(block);
+    }
+}
+
+void preload_libc(benchmark::State& state) {
+    pair(state, std::malloc, std::free);
+}
+BENCHMARK(preload_libc);
+
+void preload_before_libc(benchmark::State& state) {
+    void* const library = dlopen(".output/libmemtrace_alloc.so", RTLD_NOW | RTLD_LOCAL); // never closed: it has blocks
+    if (!library) {
+        state.SkipWithError("make it, and run this at the top of the tree");
+        return;
+    }
+    pair(state, reinterpret_cast<void* (*)(std::size_t)>(dlsym(library, "malloc")),
+         reinterpret_cast<void (*)(void*)>(dlsym(library, "free")));
+}
+BENCHMARK(preload_before_libc);
 
 } // namespace
 } // namespace memtrace
