@@ -64,6 +64,12 @@ inline double one_minus_exp(double x) noexcept {
     return -sum;
 }
 
+/// Bytes that a sampled allocation stands for: size / p.
+inline std::uint64_t weight_of(std::size_t bytes, std::uint64_t interval) noexcept {
+    const auto size = static_cast<double>(bytes);
+    return static_cast<std::uint64_t>(size / one_minus_exp(size / static_cast<double>(interval)) + 0.5);
+}
+
 inline std::atomic<std::uint64_t> sample_interval_bytes{MEMTRACE_SAMPLE_INTERVAL};
 
 } // namespace detail
@@ -103,10 +109,9 @@ private:
                 return 0;
             }
         }
-        const auto interval = static_cast<double>(interval_); // that the mark was drawn under
+        const auto interval = interval_; // that the mark was drawn under
         draw();
-        const auto size = static_cast<double>(bytes);
-        return static_cast<std::uint64_t>(size / detail::one_minus_exp(size / interval) + 0.5);
+        return detail::weight_of(static_cast<std::size_t>(bytes), interval);
     }
 
     void seed() noexcept {
@@ -184,6 +189,8 @@ public:
     }
 
     bool empty() const noexcept { return size() == 0; }
+    /// From now on it is never empty: for a user that has reasons of its own to look at what is freed.
+    void never_empty() noexcept { size_.fetch_add(1, std::memory_order_relaxed); }
     std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
     std::uint64_t refused() const noexcept { return refused_.load(std::memory_order_relaxed); }
 

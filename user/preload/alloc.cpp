@@ -1,7 +1,7 @@
 // libmemtrace_alloc.so: the malloc family, in front of the one that the program has. See README.md here.
 //
-// Everything is on the path of every allocation: while nobody traces, a function is two loads, two branches that are not taken, and a jump.
-#include <malloc.h>
+// On the path of every allocation: while nobody traces, a function is two loads, one branch that is not taken, and a jump. malloc_usable_size is
+// not here: the one behind knows its own blocks, and those of the arena are known to the dynamic linker alone.
 #include <unistd.h>
 
 #include <cerrno>
@@ -21,24 +21,17 @@ namespace {
 
 using memtrace::preload::arena_alloc;
 using memtrace::preload::arena_size_of;
-using memtrace::preload::find_next_allocator;
+using memtrace::preload::found;
 using memtrace::preload::in_arena;
 using memtrace::preload::next_allocator;
 
-constexpr std::size_t kMalloced = alignof(std::max_align_t);
-
-/// Whether the allocator behind can be called.
-inline bool found() {
-    return __builtin_expect(next_allocator.malloc != nullptr, 1) || find_next_allocator();
+/// Whether nothing was sampled, and the arena not used: what is given back is none of ours.
+inline bool nothing_to_tell() {
+    return memtrace::detail::sampled_blocks.empty();
 }
 
 inline bool traced() {
     return MEMTRACE_OTEL_ENABLED(alloc);
-}
-
-/// Whether a block that is given back was surely not sampled, and is not of the arena.
-inline bool nothing_to_tell(const void* block) {
-    return memtrace::detail::sampled_blocks.empty() && !in_arena(block);
 }
 
 inline void* sampled(void* block, std::size_t size) {
@@ -82,10 +75,11 @@ COLD void* realloc_sampled(void* block, std::size_t size) {
         return sampled(moved, size);
     }
     const int why = errno;
-    const auto held = malloc_usable_size(block);
-    const auto weighted =
-        memtrace::detail::one_minus_exp(static_cast<double>(held) / static_cast<double>(memtrace::sample_interval()));
-    memtrace::detail::tell_sample(block, held, static_cast<std::uint64_t>(static_cast<double>(held) / weighted + 0.5));
+    const auto held = next_allocator.malloc_usable_size ? next_allocator.malloc_usable_size(block) : 0;
+    if (held == 0) {
+        return nullptr;
+    }
+    memtrace::detail::tell_sample(block, held, memtrace::detail::weight_of(held, memtrace::sample_interval()));
     errno = why;
     return nullptr;
 }
@@ -107,34 +101,23 @@ __attribute__((constructor)) void read_settings() {
 namespace {
 
 COLD void* malloc_slowly(std::size_t size) {
-    return found() ? sampled(next_allocator.malloc(size), size) : arena_alloc(size, kMalloced);
+    return sampled(next_allocator.malloc(size), size);
 }
 
 COLD void* calloc_slowly(std::size_t count, std::size_t size) {
-    std::size_t bytes = 0;
-    if (__builtin_mul_overflow(count, size, &bytes)) {
-        errno = ENOMEM;
-        return nullptr;
-    }
-    return found() ? sampled(next_allocator.calloc(count, size), bytes) : arena_alloc(bytes, kMalloced);
+    return sampled(next_allocator.calloc(count, size), count * size); // which did not overflow, if there is a block
 }
 
 COLD void free_slowly(void* block) {
-    if (in_arena(block)) {
-        return;
-    }
-    memtrace::sample_free(block);
-    if (found()) { // not: dlsym() frees a null pointer
+    if (!in_arena(block)) {
+        memtrace::sample_free(block);
         next_allocator.free(block);
     }
 }
 
 COLD void* realloc_slowly(void* block, std::size_t size) {
-    if (!block || in_arena(block)) {
-        return block ? leave_arena(block, size) : malloc(size);
-    }
-    if (!found()) {
-        return nullptr; // a block that nobody here gave
+    if (in_arena(block)) {
+        return leave_arena(block, size);
     }
     return memtrace::sample_free(block) ? realloc_sampled(block, size) : sampled(next_allocator.realloc(block, size), size);
 }
@@ -142,15 +125,15 @@ COLD void* realloc_slowly(void* block, std::size_t size) {
 } // namespace
 
 PUBLIC void* malloc(std::size_t size) {
-    return LIKELY(next_allocator.malloc && !traced()) ? next_allocator.malloc(size) : malloc_slowly(size);
+    return LIKELY(!traced()) ? next_allocator.malloc(size) : malloc_slowly(size);
 }
 
 PUBLIC void* calloc(std::size_t count, std::size_t size) {
-    return LIKELY(next_allocator.calloc && !traced()) ? next_allocator.calloc(count, size) : calloc_slowly(count, size);
+    return LIKELY(!traced()) ? next_allocator.calloc(count, size) : calloc_slowly(count, size);
 }
 
 PUBLIC void free(void* block) {
-    if (LIKELY(nothing_to_tell(block) && next_allocator.free)) {
+    if (LIKELY(nothing_to_tell())) {
         next_allocator.free(block);
     } else {
         free_slowly(block);
@@ -158,8 +141,7 @@ PUBLIC void free(void* block) {
 }
 
 PUBLIC void* realloc(void* block, std::size_t size) {
-    return LIKELY(block && nothing_to_tell(block) && next_allocator.realloc && !traced()) ? next_allocator.realloc(block, size)
-                                                                                          : realloc_slowly(block, size);
+    return LIKELY(nothing_to_tell() && !traced()) ? next_allocator.realloc(block, size) : realloc_slowly(block, size);
 }
 
 PUBLIC void* reallocarray(void* block, std::size_t count, std::size_t size) {
@@ -214,27 +196,10 @@ PUBLIC void* pvalloc(std::size_t size) {
     return aligned(next_allocator.memalign, page, size, page, whole ? whole : page);
 }
 
-PUBLIC std::size_t malloc_usable_size(void* block) {
-    if (!block || in_arena(block)) {
-        return block ? arena_size_of(block) : 0;
-    }
-    return found() && next_allocator.malloc_usable_size ? next_allocator.malloc_usable_size(block) : 0;
+// C23. Sizes are a help to the allocator, no more.
+PUBLIC void free_sized(void* block, std::size_t) {
+    free(block);
 }
-
-PUBLIC void free_sized(void* block, std::size_t size) {
-    if (!found() || !next_allocator.free_sized || in_arena(block)) {
-        free(block);
-        return;
-    }
-    memtrace::sample_free(block);
-    next_allocator.free_sized(block, size);
-}
-
-PUBLIC void free_aligned_sized(void* block, std::size_t alignment, std::size_t size) {
-    if (!found() || !next_allocator.free_aligned_sized || in_arena(block)) {
-        free(block);
-        return;
-    }
-    memtrace::sample_free(block);
-    next_allocator.free_aligned_sized(block, alignment, size);
+PUBLIC void free_aligned_sized(void* block, std::size_t, std::size_t) {
+    free(block);
 }

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "memtrace/sampler.hpp"
+
 namespace memtrace::preload {
 namespace {
 
@@ -21,10 +23,16 @@ struct alignas(16) Header {
 __attribute__((tls_model("initial-exec"))) thread_local bool looking = false;
 
 template <typename Function>
-void look_up(Function*& function, const char* name) {
-    // A relaxed store of a pointer: another thread sees it or looks for the same itself.
-    auto* const found = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
-    __atomic_store_n(&function, found, __ATOMIC_RELEASE);
+Function* look_up(const char* name) {
+    return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+
+/// A pointer that other threads may be about to call by: they see it, or look for the same themselves.
+template <typename Function>
+void put(Function*& place, Function* function) {
+    if (function) {
+        __atomic_store_n(&place, function, __ATOMIC_RELEASE);
+    }
 }
 
 [[noreturn]] void give_up() {
@@ -33,9 +41,32 @@ void look_up(Function*& function, const char* name) {
     std::abort();
 }
 
+void* first_malloc(std::size_t size) {
+    return find_next_allocator() ? next_allocator.malloc(size) : arena_alloc(size, alignof(std::max_align_t));
+}
+
+void first_free(void* block) {
+    if (find_next_allocator()) { // not: dlsym() frees a null pointer
+        next_allocator.free(block);
+    }
+}
+
+void* first_calloc(std::size_t count, std::size_t size) {
+    if (find_next_allocator()) {
+        return next_allocator.calloc(count, size);
+    }
+    std::size_t bytes = 0;
+    return __builtin_mul_overflow(count, size, &bytes) ? nullptr : arena_alloc(bytes, alignof(std::max_align_t));
+}
+
+void* first_realloc(void* block, std::size_t size) {
+    return find_next_allocator() ? next_allocator.realloc(block, size) : nullptr; // not: a block that nobody here gave
+}
+
 } // namespace
 
-NextAllocator next_allocator;
+NextAllocator next_allocator = {first_malloc, first_free, first_calloc, first_realloc, nullptr,
+                                nullptr,      nullptr,    nullptr,      nullptr,       false};
 alignas(64) unsigned char arena[kArenaBytes];
 
 bool find_next_allocator() {
@@ -44,22 +75,25 @@ bool find_next_allocator() {
     }
     looking = true;
     const int before = errno;
-    look_up(next_allocator.calloc, "calloc");
-    look_up(next_allocator.realloc, "realloc");
-    look_up(next_allocator.posix_memalign, "posix_memalign");
-    look_up(next_allocator.aligned_alloc, "aligned_alloc");
-    look_up(next_allocator.memalign, "memalign");
-    look_up(next_allocator.valloc, "valloc");
-    look_up(next_allocator.malloc_usable_size, "malloc_usable_size");
-    look_up(next_allocator.free_sized, "free_sized");
-    look_up(next_allocator.free_aligned_sized, "free_aligned_sized");
-    look_up(next_allocator.free, "free");
-    look_up(next_allocator.malloc, "malloc");
-    errno = before;
-    looking = false;
-    if (!next_allocator.malloc || !next_allocator.free || !next_allocator.calloc || !next_allocator.realloc) {
+    auto* const next_malloc = look_up<void*(std::size_t)>("malloc");
+    auto* const next_free = look_up<void(void*)>("free");
+    auto* const next_calloc = look_up<void*(std::size_t, std::size_t)>("calloc");
+    auto* const next_realloc = look_up<void*(void*, std::size_t)>("realloc");
+    if (!next_malloc || !next_free || !next_calloc || !next_realloc) {
         give_up();
     }
+    put(next_allocator.posix_memalign, look_up<int(void**, std::size_t, std::size_t)>("posix_memalign"));
+    put(next_allocator.aligned_alloc, look_up<void*(std::size_t, std::size_t)>("aligned_alloc"));
+    put(next_allocator.memalign, look_up<void*(std::size_t, std::size_t)>("memalign"));
+    put(next_allocator.valloc, look_up<void*(std::size_t)>("valloc"));
+    put(next_allocator.malloc_usable_size, look_up<std::size_t(void*)>("malloc_usable_size"));
+    put(next_allocator.free, next_free);
+    put(next_allocator.calloc, next_calloc);
+    put(next_allocator.realloc, next_realloc);
+    put(next_allocator.malloc, next_malloc);
+    __atomic_store_n(&next_allocator.ready, true, __ATOMIC_RELEASE);
+    errno = before;
+    looking = false;
     return true;
 }
 
@@ -68,12 +102,14 @@ void* arena_alloc(std::size_t size, std::size_t alignment) {
         alignment = alignof(Header);
     }
     if (size < kArenaBytes && alignment < kArenaBytes) {
+        memtrace::detail::sampled_blocks.never_empty();
         const std::size_t room = sizeof(Header) + size + alignment;
         const std::size_t at = arena_used.fetch_add(room, std::memory_order_relaxed);
         if (at < kArenaBytes && room <= kArenaBytes - at) {
-            const auto block = (reinterpret_cast<std::uintptr_t>(arena) + at + sizeof(Header) + alignment - 1) & ~(alignment - 1);
+            unsigned char* const from = arena + at + sizeof(Header);
+            unsigned char* const block = from + (-reinterpret_cast<std::uintptr_t>(from) & (alignment - 1));
             reinterpret_cast<Header*>(block)[-1].size = size;
-            return reinterpret_cast<void*>(block);
+            return block;
         }
     }
     errno = ENOMEM;

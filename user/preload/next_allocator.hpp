@@ -7,7 +7,8 @@
 
 namespace memtrace::preload {
 
-/// Null where the allocator behind has no such function.
+/// The four that every program calls are never null: until they are found, they are functions of ours that look for them, so that a call
+/// needs no test. The others are null where they are not to be had, and before `ready`.
 struct NextAllocator {
     void* (*malloc)(std::size_t);
     void (*free)(void*);
@@ -18,22 +19,25 @@ struct NextAllocator {
     void* (*memalign)(std::size_t, std::size_t);
     void* (*valloc)(std::size_t);
     std::size_t (*malloc_usable_size)(void*);
-    void (*free_sized)(void*, std::size_t);
-    void (*free_aligned_sized)(void*, std::size_t, std::size_t);
+    bool ready;
 };
 
-/// All null until find_next_allocator(): what is null is to be looked for there first.
-extern NextAllocator next_allocator;
+extern __attribute__((visibility("hidden"))) NextAllocator next_allocator;
 
 /// Fills next_allocator in. False: this very thread is about it already, inside dlsym(): take memory from the arena. Ends the process where
 /// there is no allocator at all.
 bool find_next_allocator();
 
+/// Whether the allocator behind can be called.
+inline bool found() {
+    return __builtin_expect(next_allocator.ready, 1) || find_next_allocator();
+}
+
 // What dlsym() and early constructors ask for is some hundred bytes.
 constexpr std::size_t kArenaBytes = 256 << 10;
-extern unsigned char arena[kArenaBytes];
+extern __attribute__((visibility("hidden"))) unsigned char arena[kArenaBytes];
 
-/// Memory from the arena: zeroed, aligned to `alignment`, a power of two. Null, with errno, where it is used up.
+/// Memory from the arena, from where on memtrace::detail::sampled_blocks is never empty: zeroed, aligned to `alignment`, a power of two. Null, with errno, where it is used up.
 void* arena_alloc(std::size_t size, std::size_t alignment);
 /// Whether a block came from there; it is never given back.
 inline bool in_arena(const void* block) {
