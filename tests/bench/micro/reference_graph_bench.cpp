@@ -16,7 +16,7 @@ struct Program {
 };
 
 /// Objects of 96 bytes anywhere in 16 GiB, four handles in each to any other. `rooted`: one in a thousand is held by a root, from which
-/// nearly all can be reached; otherwise nothing can, and nearly all of them are one cycle: the most that there is to do.
+/// all can be reached; otherwise nothing can, and all of them are one cycle: the most that there is to do.
 Program random_program(std::uint32_t count, bool rooted) {
     std::mt19937_64 random(1);
     Program program;
@@ -27,7 +27,8 @@ Program random_program(std::uint32_t count, bool rooted) {
     std::shuffle(program.objects.begin(), program.objects.end(), random);
     for (std::uint32_t i = 0; i < 4 * count; ++i) {
         const auto& owner = program.objects[i % count];
-        program.handles.push_back({owner.address + 8 * (i / count), static_cast<std::uint32_t>(random() % count)});
+        const auto target = i < count ? (i + 1) % count : static_cast<std::uint32_t>(random() % count); // each is referred to
+        program.handles.push_back({owner.address + 8 * (i / count), target});
     }
     std::shuffle(program.handles.begin(), program.handles.end(), random);
     return program;
