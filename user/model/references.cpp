@@ -728,7 +728,7 @@ ReferenceError ReferenceLedger::error_of(ReferenceErrorKind kind, const TrackedO
     error.bytes = object.bytes;
     error.type = object.type;
     error.found_ns = now_ns_;
-    error.certain = loss_ns_ == 0 || object.born.mono_ns > loss_ns_;
+    error.certain = certain(object);
     return error;
 }
 

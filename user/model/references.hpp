@@ -148,7 +148,7 @@ public:
     /// Bounds on memory: about 350 bytes an object, 100 a handle.
     struct Limits {
         std::size_t objects = std::size_t{1} << 20;
-        std::size_t handles = std::size_t{1} << 21;
+        std::size_t handles = std::size_t{1} << 22;
         std::size_t errors = 1024;    ///< distinct ones
         std::size_t graves = 1 << 16; ///< destroyed objects that are remembered
         std::size_t types = 1 << 14;
@@ -178,6 +178,8 @@ public:
     /// Those that will stay, in the order of their discovery, then those of the moment: never_destroyed and count_drift, which what
     /// the program does next may revoke.
     [[nodiscard]] std::vector<ReferenceError> errors() const;
+    /// Nothing was lost since it began: what is found of it is so.
+    [[nodiscard]] bool certain(const TrackedObject& object) const { return loss_ns_ == 0 || object.born.mono_ns > loss_ns_; }
     [[nodiscard]] const ReferenceCounters& counters() const { return counters_; }
     /// The newest time told of, or settled.
     [[nodiscard]] std::uint64_t now_ns() const { return now_ns_; }
