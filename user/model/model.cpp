@@ -118,6 +118,7 @@ void Model::on(const CounterSample& event) {
     auto& counter = process.counters[event.name];
     if (event.loss && event.value > counter.value && loses_told(event.name)) {
         process.references.lost(process.last_mono_ns);
+        process.resources.lost(process.last_mono_ns);
     }
     counter.value = event.value;
     counter.loss = event.loss;
@@ -148,6 +149,7 @@ void Model::on(const TickEnded& event) {
         process.last_mono_ns = event.mono_ns;
         if (process.contract) {
             process.references.settle(event.mono_ns);
+            process.resources.settle(event.mono_ns);
         }
         auto& timeline = process.timeline;
         if (timeline.pending != 0) { // the last entry was there only to be the newest
@@ -190,6 +192,7 @@ void Model::on(const ReportDue&) {
         for (auto& [name, counter] : process.counters) {
             counter.at_report = counter.value;
         }
+        process.resources.reported();
         process.usage_at_report = process.usage;
         process.report_mono_ns = process.last_mono_ns;
     }
@@ -263,19 +266,27 @@ void Model::on(const ReferenceTold& event) {
 }
 
 void Model::on(const ResourceTold& event) {
-    static_cast<void>(event);
+    if (auto* process = told_of(event.origin.process)) {
+        process->resources.on(event);
+    }
 }
 
 void Model::on(const PoolTold& event) {
-    static_cast<void>(event);
+    if (auto* process = told_of(event.origin.process)) {
+        process->resources.on(event);
+    }
 }
 
 void Model::on(const CleanupTold& event) {
-    static_cast<void>(event);
+    if (auto* process = told_of(event.origin.process)) {
+        process->resources.on(event);
+    }
 }
 
 void Model::on(const ThreadEnded& event) {
-    static_cast<void>(event);
+    if (auto* process = told_of(event.process)) {
+        process->resources.on(event);
+    }
 }
 
 void Model::on(const HandlePlaced& event) {

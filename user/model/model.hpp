@@ -16,6 +16,7 @@
 
 #include "model/events.hpp"
 #include "model/references.hpp"
+#include "model/resources.hpp"
 
 namespace memtrace {
 
@@ -77,6 +78,7 @@ struct Process {
     std::vector<PageSiteId> page_sites;
     std::optional<ContractStarted> contract; ///< the contract tier follows it
     ReferenceLedger references;
+    ResourceTable resources;
 };
 
 struct Module {

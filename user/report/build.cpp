@@ -385,6 +385,7 @@ Report build_report(const Model& model, ProcessId id) {
     build_coverage(model, *process, report);
     build_totals_interval(model, *process, report);
     build_references(model, *process, report);
+    build_resources(model, *process, report);
     build_verdict(*process, report);
     add_told_to_verdict(report);
     return report;

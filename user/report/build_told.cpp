@@ -44,6 +44,20 @@ void add_told_to_verdict(Report& report) {
     for (const auto& error : report.references.errors) {
         count(errors, error.verdict, error.count, 0, error.kind);
     }
+    Findings leaked;
+    Findings resource_errors;
+    Findings pools;
+    for (const auto& resource : report.resources.listed) {
+        count(leaked, resource.verdict, 1, resource.bytes, resource.kind);
+    }
+    for (const auto& error : report.resources.errors) {
+        count(resource_errors, error.verdict, error.count, 0, error.error + " of " + error.kind);
+    }
+    for (const auto& pool : report.resources.pools) {
+        if (pool.verdict == "definite") { // a busy pool is no suspicion
+            count(pools, pool.verdict, 1, 0, pool.name.empty() ? pool.id : pool.name);
+        }
+    }
     std::string sure;
     if (cycles.sure != 0) {
         add(sure, plural(cycles.sure, "reference cycle keeps", "reference cycles keep") + " " + human_bytes(cycles.bytes) +
@@ -55,7 +69,22 @@ void add_told_to_verdict(Report& report) {
             plural(errors.sure, "reference error", "reference errors") + " (" + errors.what + (errors.sure > 1 ? ", ...)" : ")"));
         verdict.evidence["reference_errors"] = std::to_string(errors.sure);
     }
-    const auto suspects = cycles.suspect + errors.suspect;
+    if (leaked.sure != 0) { // of those listed: the worst come first
+        add(sure, plural(leaked.sure, "resource is leaked", "resources are leaked") + " (" + leaked.what +
+                      (leaked.sure > 1 ? ", ...)" : ")"));
+        verdict.evidence["leaked_resources"] = std::to_string(leaked.sure);
+    }
+    if (resource_errors.sure != 0) {
+        add(sure, plural(resource_errors.sure, "resource error", "resource errors") + " (" + resource_errors.what +
+                      (resource_errors.sure > 1 ? ", ...)" : ")"));
+        verdict.evidence["resource_errors"] = std::to_string(resource_errors.sure);
+    }
+    if (pools.sure != 0) {
+        add(sure, plural(pools.sure, "pool is exhausted", "pools are exhausted") + " (" + pools.what +
+                      (pools.sure > 1 ? ", ...)" : ")"));
+        verdict.evidence["exhausted_pools"] = std::to_string(pools.sure);
+    }
+    const auto suspects = cycles.suspect + errors.suspect + leaked.suspect + resource_errors.suspect;
     if (!sure.empty()) {
         verdict.text = verdict.class_name == "leak" ? verdict.text + "; " + sure : sure;
         verdict.class_name = "leak";

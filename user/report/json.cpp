@@ -196,7 +196,7 @@ void render_json(const Report& report, std::ostream& out) {
     }
     buffer += ']';
     append_pages(buffer, report.pages);
-    buffer += R"(,"resources":[])";
+    append_resources(buffer, report.resources);
     append_references(buffer, report.references);
     out << buffer << R"(,"alerts":[]})" << '\n'; // of the schema from its beginning, so that readers find them
 }

@@ -237,6 +237,7 @@ void read_head(const Json& root, Report& report, std::string& error) {
     if (const Json* references = fields.find("references")) {
         report.references = read_references(*references, error);
     }
+    report.resources = read_resources(fields, error);
     static_cast<void>(fields.require("sites"));
     static_cast<void>(fields.elements("sites"));
 }

@@ -69,7 +69,94 @@ ReportReferenceError read_error(const Fields& fields, std::string& error) {
     return read;
 }
 
+ReportResource read_resource(const Fields& fields, std::string& error) {
+    ReportResource resource;
+    fields.string("kind", resource.kind);
+    fields.string("id", resource.id);
+    fields.string("state", resource.state);
+    fields.number("age_s", resource.age_s);
+    fields.number("idle_s", resource.idle_s);
+    fields.count("bytes", resource.bytes);
+    fields.string("parent", resource.parent);
+    fields.string("name", resource.name);
+    fields.string("verdict", resource.verdict);
+    fields.string("evidence", resource.evidence);
+    fields.count("tid", resource.tid, std::numeric_limits<std::int32_t>::max());
+    resource.acquired_at = read_stack(fields, "acquired_at", error);
+    return resource;
+}
+
+ReportResourceKind read_kind(const Fields& fields, std::string&) {
+    ReportResourceKind kind;
+    fields.string("kind", kind.kind);
+    fields.count("live", kind.live);
+    fields.count("leaked", kind.leaked);
+    fields.count("bytes", kind.bytes);
+    fields.count("acquired", kind.acquired);
+    fields.count("released", kind.released);
+    fields.number("lifetime_p50_s", kind.lifetime_p50_s);
+    fields.number("lifetime_p99_s", kind.lifetime_p99_s);
+    fields.number("idle_p99_s", kind.idle_p99_s);
+    return kind;
+}
+
+ReportResourceError read_resource_error(const Fields& fields, std::string& error) {
+    ReportResourceError read;
+    fields.string("error", read.error);
+    fields.string("kind", read.kind);
+    fields.string("id", read.id);
+    fields.count("count", read.count);
+    fields.string("verdict", read.verdict);
+    read.acquired_at = read_stack(fields, "acquired_at", error);
+    read.released_at = read_stack(fields, "released_at", error);
+    read.used_at = read_stack(fields, "used_at", error);
+    return read;
+}
+
+ReportPool read_pool(const Fields& fields, std::string& error) {
+    ReportPool pool;
+    fields.string("name", pool.name);
+    fields.string("id", pool.id);
+    fields.count("in_use", pool.in_use);
+    fields.count("limit", pool.limit);
+    fields.count("peak", pool.peak);
+    fields.count("waits", pool.waits);
+    fields.string("verdict", pool.verdict);
+    fields.string("evidence", pool.evidence);
+    pool.waited_at = read_stack(fields, "waited_at", error);
+    return pool;
+}
+
+ReportCleanup read_cleanup(const Fields& fields, std::string&) {
+    ReportCleanup cleanup;
+    fields.string("level", cleanup.level);
+    fields.boolean("ended", cleanup.ended);
+    fields.count("wanted_bytes", cleanup.wanted_bytes);
+    fields.count("freed_bytes", cleanup.freed_bytes);
+    fields.count("released", cleanup.released);
+    fields.number("duration_s", cleanup.duration_s);
+    fields.number("age_s", cleanup.age_s);
+    return cleanup;
+}
+
 } // namespace
+
+ReportResources read_resources(const JsonFields& root, std::string& error) {
+    ReportResources resources;
+    resources.listed = read_array<ReportResource>(root, "resources", error, read_resource);
+    if (const auto* other = root.find("other_resources")) {
+        const Fields fields(*other, "other_resources", error);
+        fields.count("count", resources.other);
+        fields.count("bytes", resources.other_bytes);
+        fields.count("errors", resources.other_errors);
+        fields.counts("counters", resources.counters);
+    }
+    resources.kinds = read_array<ReportResourceKind>(root, "resource_kinds", error, read_kind);
+    resources.errors = read_array<ReportResourceError>(root, "resource_errors", error, read_resource_error);
+    resources.pools = read_array<ReportPool>(root, "pools", error, read_pool);
+    resources.cleanups = read_array<ReportCleanup>(root, "cleanups", error, read_cleanup);
+    return resources;
+}
 
 ReportReferences read_references(const nlohmann::json& json, std::string& error) {
     const Fields fields(json, "references", error);

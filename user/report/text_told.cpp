@@ -30,6 +30,10 @@ public:
     void write() {
         cycles();
         reference_errors();
+        resources();
+        resource_errors();
+        pools();
+        cleanups();
     }
 
 private:
@@ -173,6 +177,108 @@ private:
                                                                              : "given back at";
     }
 
+    /// Only those that something is wrong with: a busy server holds thousands.
+    void resources() {
+        std::vector<const ReportResource*> wrong;
+        for (const auto& resource : report_.resources.listed) {
+            if (resource.verdict != "stable" || options_.verbose) {
+                wrong.push_back(&resource);
+            }
+        }
+        if (wrong.empty()) {
+            return;
+        }
+        title(options_.verbose ? "Resources" : "Resources that nobody gives back");
+        const auto shown = std::min<std::size_t>(options_.top, wrong.size());
+        for (std::size_t i = 0; i < shown; ++i) {
+            write_resource(*wrong[i]);
+        }
+        more(wrong.size() - shown, "resource", "resources");
+    }
+
+    void write_resource(const ReportResource& resource) {
+        number();
+        out_ << paint_(Colour::bold, printable(resource.kind) + ' ' + printable(resource.id));
+        if (!resource.name.empty()) {
+            out_ << " \"" << shorten(printable(resource.name), kTypeWidth) << '"';
+        }
+        out_ << ", held for " << human_duration(resource.age_s) << ", unused for " << human_duration(resource.idle_s);
+        if (resource.bytes > 0) {
+            out_ << ", " << human_bytes(resource.bytes);
+        }
+        if (!resource.parent.empty()) {
+            out_ << ", of " << printable(resource.parent);
+        }
+        out_ << '\n';
+        verdict(resource.verdict, resource.evidence);
+        stack("acquired at", resource.acquired_at);
+    }
+
+    void resource_errors() {
+        const auto& errors = report_.resources.errors;
+        if (errors.empty()) {
+            return;
+        }
+        title("Resource errors");
+        const auto shown = std::min<std::size_t>(options_.top, errors.size());
+        std::uint64_t left = report_.resources.other_errors;
+        for (std::size_t i = 0; i < errors.size(); ++i) {
+            if (i >= shown) {
+                left = saturating_add(left, errors[i].count);
+                continue;
+            }
+            const auto& error = errors[i];
+            number();
+            out_ << paint_(Colour::bold, printable(error.error)) << (error.count > 1 ? " x " + human_count(error.count) : "")
+                 << " of " << printable(error.kind) << ' ' << printable(error.id) << '\n';
+            verdict(error.verdict, "");
+            stack("acquired at", error.acquired_at);
+            stack("released at", error.released_at);
+            stack(error.error == "double_release" ? "released again at" : "used at", error.used_at);
+        }
+        more(left, "error", "errors");
+    }
+
+    void pools() {
+        bool first = true;
+        for (const auto& pool : report_.resources.pools) {
+            if (pool.verdict == "stable" && !options_.verbose) {
+                continue;
+            }
+            if (first) {
+                title("Pools");
+                first = false;
+            }
+            number();
+            out_ << paint_(Colour::bold, printable(pool.name.empty() ? pool.id : pool.name)) << ", " << human_count(pool.in_use)
+                 << " in use";
+            if (pool.limit > 0) {
+                out_ << " of " << human_count(pool.limit);
+            }
+            out_ << ", at most " << human_count(pool.peak) << " so far, " << plural(pool.waits, "wait", "waits") << '\n';
+            verdict(pool.verdict, pool.evidence);
+            stack("waited at", pool.waited_at);
+        }
+    }
+
+    void cleanups() {
+        const auto& cleanups = report_.resources.cleanups;
+        if (cleanups.empty()) {
+            return;
+        }
+        title("Emergency cleanups");
+        for (const auto& cleanup : cleanups) {
+            out_ << "    " << human_duration(cleanup.age_s) << " ago, " << printable(cleanup.level) << ": "
+                 << human_bytes(cleanup.wanted_bytes) << " asked for, ";
+            if (cleanup.ended) {
+                out_ << human_bytes(cleanup.freed_bytes) << " freed in " << plural(cleanup.released, "resource", "resources")
+                     << " within " << human_duration(cleanup.duration_s) << '\n';
+            } else {
+                out_ << paint_(Colour::yellow, "not ended yet") << '\n';
+            }
+        }
+    }
+
     std::ostream& out_;
     const Report& report_;
     const TextOptions& options_;
@@ -199,10 +305,20 @@ void write_told_head(std::ostream& out, const Report& report, std::size_t indent
         }
         out << '\n';
     }
+    std::string kinds;
+    for (const auto& kind : report.resources.kinds) {
+        kinds += (kinds.empty() ? "" : ", ") + human_count(kind.live) + ' ' +
+                 printable(kind.kind.empty() ? "of unknown kind" : kind.kind);
+    }
+    if (!kinds.empty()) {
+        row("resources") << wrapped(kinds + " held", indent, indent, kWidth) << '\n';
+    }
     std::string list;
-    for (const auto& [name, value] : references.counters) {
-        if (name.ends_with("_refused")) {
-            list += (list.empty() ? "" : ", ") + printable(name) + " " + human_count(value);
+    for (const auto* counters : {&references.counters, &report.resources.counters}) {
+        for (const auto& [name, value] : *counters) {
+            if (name.ends_with("_refused")) {
+                list += (list.empty() ? "" : ", ") + printable(name) + " " + human_count(value);
+            }
         }
     }
     if (!list.empty()) {
