@@ -585,6 +585,52 @@ TEST(References, AtItsExitAProcessIsNotWaitedForLonger) {
     EXPECT_EQ(told.found(), "destroyed_while_held");
 }
 
+// A damaged recording may say anything: whatever it is, figures stay within bounds and nothing is read that is not there.
+TEST(References, NonsenseIsBorne) {
+    const std::vector<std::uint64_t> values{0,      1,      8,          0x1000,         0x1008,    0x1010,
+                                            0x1040, 0x2000, 1ull << 63, UINT64_MAX - 8, UINT64_MAX};
+    for (unsigned seed = 0; seed < 20; ++seed) {
+        std::mt19937 random(seed);
+        const auto pick = [&](std::size_t size) { return std::uniform_int_distribution<std::size_t>(0, size - 1)(random); };
+        const auto value = [&] { return values[pick(values.size())]; };
+        ReferenceLedger ledger({.objects = 6, .handles = 10, .errors = 20, .graves = 4, .types = 3});
+        std::uint64_t now = 0;
+        for (int i = 0; i < 20'000; ++i) {
+            now += pick(3) == 0 ? pick(3'000'000'000) : 1000;
+            const ContractOrigin origin{{1}, pick(100) == 0 ? value() : now, static_cast<std::int32_t>(pick(3)), {}};
+            switch (pick(8)) {
+            case 0:
+                ledger.on(ObjectTold{origin, static_cast<ObjectAction>(pick(3)), value(), value(), "T", value(), value()});
+                break;
+            case 1:
+                ledger.on(HandlePlaced{{1}, value(), static_cast<HandlePlace>(pick(3)), value()});
+                break;
+            case 2:
+                pick(50) == 0 ? ledger.lost(now) : ledger.settle(now);
+                break;
+            default:
+                ledger.on(ReferenceTold{origin, static_cast<ReferenceAction>(pick(3)), value(), value(), value(), pick(4) != 0,
+                                        value()});
+            }
+            ASSERT_LE(ledger.live_handles(), 10U);
+        }
+        ledger.end();
+        EXPECT_LE(ledger.live_objects(), 6U);
+        EXPECT_LE(unplaced_handles(ledger, 100).size(), 10U);
+        std::map<std::uint32_t, std::uint64_t> strong;
+        for (const auto& handle : ledger.handles()) {
+            if (handle.object != kNoIndex && handle.strong) {
+                strong[handle.object] += handle.held;
+            }
+        }
+        for (std::uint32_t i = 0; i < ledger.objects().size(); ++i) {
+            if (ledger.objects()[i].state != TrackedObject::State::free) {
+                EXPECT_EQ(ledger.objects()[i].strong, strong[i]) << "seed " << seed;
+            }
+        }
+    }
+}
+
 // ---- addresses -----------------------------------------------------------------------------------------------------------------
 
 TEST(References, UnplacedHandlesAreThoseThatLieNowhereKnown) {

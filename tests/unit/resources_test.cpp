@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
+#include <vector>
 
 #include "analyze/resource_findings.hpp"
 
@@ -294,6 +296,49 @@ TEST(Resources, ThereIsRoomForSoManyAndTheRestIsCounted) {
     EXPECT_EQ(program.table.errors().size(), 1U);
     EXPECT_GT(counters.errors_refused, 0U);
     EXPECT_LE(program.table.resources().size(), 3U);
+}
+
+TEST(Resources, NonsenseIsBorne) {
+    const std::vector<std::uint64_t> values{0, 1, 2, 3, 4, 1ull << 63, UINT64_MAX};
+    const std::vector<std::string> kinds{"", "file", "cursor", "lock"};
+    for (unsigned seed = 0; seed < 20; ++seed) {
+        std::mt19937 random(seed);
+        const auto pick = [&](std::size_t size) { return std::uniform_int_distribution<std::size_t>(0, size - 1)(random); };
+        const auto value = [&] { return values[pick(values.size())]; };
+        ResourceTable table({.resources = 8, .kinds = 3, .errors = 5, .released = 4, .pools = 2, .cleanups = 2});
+        for (int i = 0; i < 10'000; ++i) {
+            const ContractOrigin origin{{1}, value(), static_cast<std::int32_t>(pick(3)), {}};
+            switch (pick(10)) {
+            case 0:
+                table.on(ThreadEnded{{1}, value(), static_cast<std::int32_t>(pick(3))});
+                break;
+            case 1:
+                table.on(PoolTold{origin, static_cast<PoolAction>(pick(4)), value(), "p", value(), value()});
+                break;
+            case 2:
+                table.on(CleanupTold{origin, pick(2) == 0, static_cast<std::uint32_t>(value()), value(), value()});
+                break;
+            case 3:
+                table.settle(value());
+                break;
+            default:
+                table.on(ResourceTold{origin, static_cast<ResourceAction>(pick(4)), kinds[pick(kinds.size())], value(), value(),
+                                      value(), "n", value(), value()});
+            }
+        }
+        std::vector<std::uint64_t> held(table.kinds().size());
+        for (const auto& resource : table.resources()) {
+            if (resource.held) {
+                ++held.at(resource.kind);
+                static_cast<void>(judge_resource(resource, table.kinds().at(resource.kind), true, value()));
+            }
+        }
+        for (std::size_t kind = 0; kind < held.size(); ++kind) {
+            EXPECT_EQ(table.kinds()[kind].live, held[kind]) << "seed " << seed;
+        }
+        EXPECT_LE(table.pools().size(), 2U);
+        EXPECT_LE(table.cleanups().size(), 2U);
+    }
 }
 
 TEST(Resources, PoolFromWhichNothingComesBackIsExhausted) {

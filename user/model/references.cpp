@@ -11,6 +11,8 @@ namespace {
 constexpr std::uint64_t kExitSettleNs = 50'000'000;
 /// Events whose meaning shows later only; more at once are not looked at again.
 constexpr std::size_t kMaxPending = std::size_t{1} << 18;
+/// Releases too many, likewise. Few, as each acquisition goes through them.
+constexpr std::size_t kMaxSurplus = 1024;
 /// Words of a destroyed object that are looked at for handles: 64 KiB of it.
 constexpr std::uint64_t kMaxInside = 65'536;
 /// Handles of one destroyed object that are told of one by one.
@@ -30,6 +32,15 @@ ToldAt told_at(const ContractOrigin& origin) {
 
 std::uint64_t end_of(const TrackedObject& object) {
     return object.bytes > UINT64_MAX - object.address ? UINT64_MAX : object.address + object.bytes;
+}
+
+/// Where handles may lie in it; empty where there is no room for one.
+std::pair<std::uint64_t, std::uint64_t> words_of(const TrackedObject& object) {
+    const auto end = std::min(end_of(object), object.address + std::min(kMaxInside, UINT64_MAX - object.address));
+    if (object.address > UINT64_MAX - 2 * kMaxInside) { // at the very end: no user memory, and sums would wrap around
+        return {0, 0};
+    }
+    return {(object.address + kWord - 1) / kWord * kWord, end};
 }
 
 } // namespace
@@ -282,7 +293,7 @@ void ReferenceLedger::add_surplus(const ReferenceTold& event, std::uint32_t inde
             return;
         }
     }
-    if (surplus_.size() >= kMaxPending) {
+    if (surplus_.size() >= kMaxSurplus) {
         ++counters_.pending_refused;
         return;
     }
@@ -436,9 +447,8 @@ void ReferenceLedger::judge_dying(std::uint32_t index) {
 }
 
 bool ReferenceLedger::holds_handle_inside(const TrackedObject& owner) const {
-    const auto first = (owner.address + kWord - 1) / kWord * kWord;
-    const auto end = std::min(end_of(owner), owner.address + std::min(kMaxInside, UINT64_MAX - owner.address));
-    for (auto at = first; at < end && at >= first; at += kWord) {
+    const auto [first, end] = words_of(owner);
+    for (auto at = first; at < end; at += kWord) {
         if (handle_at_.contains(at)) {
             return true;
         }
@@ -449,9 +459,8 @@ bool ReferenceLedger::holds_handle_inside(const TrackedObject& owner) const {
 /// The handles that lay in `owner` are gone with it.
 void ReferenceLedger::lose_handles_inside(const TrackedObject& destroyed) {
     const auto owner = destroyed; // a copy: entries may move
-    const auto first = (owner.address + kWord - 1) / kWord * kWord;
-    const auto end = std::min(end_of(owner), owner.address + std::min(kMaxInside, UINT64_MAX - owner.address));
-    for (auto at = first; at < end && at >= first; at += kWord) {
+    const auto [first, end] = words_of(owner);
+    for (auto at = first; at < end; at += kWord) {
         const auto found = handle_at_.find(at);
         for (auto next = found == handle_at_.end() ? kNoIndex : found->second; next != kNoIndex;) {
             const auto handle = next;

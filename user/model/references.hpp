@@ -145,7 +145,7 @@ public:
     /// Of an object that nobody holds. Longer, as programs keep some for reuse.
     static constexpr std::uint64_t kUnheldNs = 10'000'000'000;
 
-    /// Bounds on memory: about 350 bytes an object, 100 a handle.
+    /// Bounds on memory: about 300 bytes an object, 120 a handle, with the tables that find them.
     struct Limits {
         std::size_t objects = std::size_t{1} << 20;
         std::size_t handles = std::size_t{1} << 22;

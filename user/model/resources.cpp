@@ -8,6 +8,9 @@ namespace memtrace {
 
 namespace {
 
+/// Ids taken again before their release was told. Few, as releases go through them.
+constexpr std::size_t kMaxReplaced = 1024;
+
 ToldAt told_at(const ContractOrigin& origin) {
     return {origin.mono_ns, origin.tid, origin.stack};
 }
@@ -65,6 +68,10 @@ void ResourceTable::acquire(const ResourceTold& event, Key key) {
             return; // seen to be acquired, before the program came to announce it
         }
         replaced_.push_back({key, resources_[there->second].tid, event.origin.mono_ns});
+        if (replaced_.size() > kMaxReplaced) {
+            replaced_.pop_front();
+            ++counters_.missed_releases;
+        }
         remove(there->second);
     }
     if (held_.size() >= limits_.resources) {

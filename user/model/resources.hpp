@@ -116,7 +116,7 @@ class ResourceTable {
 public:
     static constexpr std::uint64_t kSettleNs = ReferenceLedger::kSettleNs;
 
-    /// Bounds on memory: about 400 bytes a resource, 2.5 KiB a kind.
+    /// Bounds on memory: about 500 bytes a resource, 2.2 KiB a kind.
     struct Limits {
         std::size_t resources = std::size_t{1} << 18;
         std::size_t kinds = 256;
