@@ -25,7 +25,8 @@ CFLAGS   := $(OPT) $(WARN) $(SAN)
 CPPFLAGS := -Iuser -I. -I$(OUT) -Iinclude -DMEMTRACE_VERSION='"$(VERSION)"'
 LDLIBS   := -lbpf -ldw -lelf -lz -llzma -liberty -lZydis -lpthread
 
-BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) $(WARN) -Ivmlinux/$(VMARCH) -I.
+BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) $(WARN) -Ivmlinux/$(VMARCH) -I. \
+             -idirafter /usr/include/$(VMARCH)-linux-gnu # <bpf/usdt.bpf.h> wants <asm/errno.h>
 
 BPF_SRCS   := $(wildcard bpf/*.bpf.c)
 SKELS      := $(patsubst bpf/%.bpf.c,$(OUT)/bpf/%.skel.h,$(BPF_SRCS))
