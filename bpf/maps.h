@@ -3,24 +3,8 @@
 #define MEMTRACE_MAPS_H
 
 #include "bpf/inflight.h"
+#include "bpf/process_maps.h"
 #include "bpf/types.h"
-
-/* Followed processes by slot. Mapped into user space, which writes single fields while the kernel half may write others. (user) */
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(map_flags, BPF_F_MMAPABLE);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, struct mt_process);
-} processes SEC(".maps");
-
-/* Slot of a followed process by tgid, for tracepoints, which carry no cookie. (user) */
-struct {
-    __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u32);
-} slots SEC(".maps");
 
 /* Counters by slot. (user) */
 struct {

@@ -23,6 +23,18 @@ static __always_inline void mt_page_count(mt_process_key key, __u32 counter) {
     }
 }
 
+/* The stack of the current thread's user code, into its scratch: as mt_user_stack. */
+static __always_inline __u64 mt_page_stack(mt_process_key key, struct task_struct* task, struct mt_page_thread* thread,
+                                           __u64* code) {
+    __u32 slot = MT_PROCESS_SLOT(key);
+    struct mt_counters* c = bpf_map_lookup_elem(&page_counters, &slot);
+    __u64 hash = mt_user_stack((struct pt_regs*)bpf_task_pt_regs(task), &thread->scratch, code);
+    if (hash && c) {
+        mt_count_stop(c, thread->scratch.recipe.stop);
+    }
+    return hash;
+}
+
 /* Keeps the stack. Returns its key, 0 where there is no room: then the innermost address has to do. */
 static __always_inline __u64 mt_keep_stack(mt_process_key key, __u64 hash, const struct mt_stack* stack) {
     if (bpf_map_lookup_elem(&page_stacks, &hash)) {
@@ -105,11 +117,11 @@ static __always_inline void mt_add_to_site(struct mt_page_process* process, stru
         MT_PAGE_COUNT(process_key, pages_state_lost);
     } else {
         struct mt_page_site fresh = {.process = process_key};
-        __u64 hash = mt_user_stack(task, &thread->stack, MT_FAULT_WORDS, &fresh.code);
+        __u64 hash = mt_page_stack(process_key, task, thread, &fresh.code);
         key = mt_site_key(hash, process_key, MT_PAGE_MAP);
         site = bpf_map_lookup_elem(&page_sites, &key);
         if (!site) {
-            fresh.stack = hash ? mt_keep_stack(process_key, hash, &thread->stack) : 0;
+            fresh.stack = hash ? mt_keep_stack(process_key, hash, &thread->scratch.stack) : 0;
             bpf_map_update_elem(&page_sites, &key, &fresh, BPF_NOEXIST); /* unless another thread has just made it */
             site = bpf_map_lookup_elem(&page_sites, &key);
         }
@@ -206,8 +218,8 @@ static __always_inline void mt_send_with_stack(struct mt_page_process* process, 
                                                struct mt_page_record* record) {
     struct mt_page_thread* thread = mt_page_thread(process, task);
     if (thread) {
-        __u64 hash = mt_user_stack(task, &thread->stack, MT_SCANNED_WORDS, &record->code);
-        record->stack = hash ? mt_keep_stack(process->key, hash, &thread->stack) : 0;
+        __u64 hash = mt_page_stack(process->key, task, thread, &record->code);
+        record->stack = hash ? mt_keep_stack(process->key, hash, &thread->scratch.stack) : 0;
     }
     mt_send(process, record);
 }

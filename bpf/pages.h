@@ -3,6 +3,7 @@
 #ifndef MEMTRACE_PAGES_H
 #define MEMTRACE_PAGES_H
 
+#include "bpf/stack_scratch.h"
 #include "bpf/types.h"
 
 /* Resident memory is told for these; pages of files are the page cache's and grow nobody. */
@@ -68,7 +69,7 @@ MT_STATIC_ASSERT(sizeof(struct mt_page_record) == 72, "layout");
 struct mt_page_thread {
     __u64 begun_ns;
     __u64 old_break;
-    struct mt_stack stack;
+    struct mt_stack_scratch scratch;
 };
 
 #endif

@@ -173,7 +173,7 @@ int run_doctor() {
                     ? "nobody is stopped when an exception passes through a probed call"
                     : "this kernel is in lockdown: an exception that passes through a probed call stops the process "
                       "for a moment");
-    const auto pages = PageTracer::load({.max_processes = 1, .max_sites = 1, .max_stacks = 1});
+    const auto pages = PageTracer::load({.max_processes = 1, .max_sites = 1, .max_stacks = 1}, std::nullopt);
     print_check(pages.has_value(), "pages tier",
                 pages ? pages->source() : pages.error().message + ": growth that no malloc explains stays unexplained");
     if (features.costs.emulated_ns > 0) {

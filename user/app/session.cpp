@@ -185,7 +185,7 @@ Status Session::load(const KernelFeatures& features) {
     settings.fixed_interval = options_.sample_interval;
     settings.costs = collector_->probe_costs();
     control_.emplace(*collector_, settings, [this](const std::string& text) { note(text); });
-    auto pages = PageTracer::load({.max_frames = options_.max_frames});
+    auto pages = PageTracer::load({.max_frames = options_.max_frames}, tracer_->stack_maps());
     if (pages) {
         pages_ = std::move(*pages);
         collector_->watch_pages(*pages_);

@@ -322,6 +322,10 @@ UnwindShards& HeapTracer::unwind_shards() {
     return *impl_->shards;
 }
 
+StackMaps HeapTracer::stack_maps() const {
+    return stack_maps_of(impl_->skeleton->obj);
+}
+
 void HeapTracer::set_space(mt_process_key process, std::uint32_t shard) {
     ProcessTable::store(impl_->slots[process].space, static_cast<__u64>(MT_SPACE(process, shard)));
 }

@@ -22,6 +22,7 @@
 #include "bpf/sampling.h"
 #include "bpf/types.h"
 #include "kernel/features.hpp"
+#include "kernel/stack_maps.hpp"
 #include "proc/allocators.hpp"
 
 namespace memtrace {
@@ -72,6 +73,8 @@ public:
     void set_sampling(mt_process_key process, std::uint64_t interval);
     /// Where the tables go that stacks are unwound by. Not this object's thread's: its own rules hold.
     UnwindShards& unwind_shards();
+    /// For other objects that take stacks of the same processes.
+    [[nodiscard]] StackMaps stack_maps() const;
     /// From here on stacks of this process are unwound by the ranges in that shard. Does nothing once an exec has changed the key. May
     /// be called from another thread than all else.
     void set_space(mt_process_key process, std::uint32_t shard);

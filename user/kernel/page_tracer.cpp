@@ -37,7 +37,7 @@ std::vector<bpf_program*> mapping_programs(const Skeleton& skeleton) {
             programs.mremap_exit, programs.brk_enter,    programs.brk_exit};
 }
 
-Skeleton load_parts(const PageLimits& limits, const Parts& parts) {
+Skeleton load_parts(const PageLimits& limits, const std::optional<StackMaps>& maps, const Parts& parts) {
     Skeleton skeleton(pages_bpf__open());
     if (skeleton == nullptr) {
         return nullptr;
@@ -52,6 +52,9 @@ Skeleton load_parts(const PageLimits& limits, const Parts& parts) {
     bpf_map__set_max_entries(skeleton->maps.page_counters, limits.max_processes);
     bpf_map__set_max_entries(skeleton->maps.page_sites, limits.max_sites);
     bpf_map__set_max_entries(skeleton->maps.page_stacks, limits.max_stacks);
+    if (maps && !share_stack_maps(skeleton->obj, *maps)) {
+        return nullptr;
+    }
     skeleton->rodata->max_frames = limits.max_frames;
     skeleton->rodata->page_bytes = static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE));
     return pages_bpf__load(skeleton.get()) == 0 ? std::move(skeleton) : nullptr;
@@ -135,12 +138,12 @@ PageTracer::~PageTracer() = default;
 PageTracer::PageTracer(PageTracer&&) noexcept = default;
 PageTracer& PageTracer::operator=(PageTracer&&) noexcept = default;
 
-Result<PageTracer> PageTracer::load(const PageLimits& limits) {
+Result<PageTracer> PageTracer::load(const PageLimits& limits, const std::optional<StackMaps>& maps) {
     capture_libbpf_log();
     auto impl = std::make_unique<Impl>();
     Parts parts;
     for (const auto& attempt : {Parts{true, true}, Parts{true, false}, Parts{false, true}}) {
-        impl->skeleton = load_parts(limits, attempt);
+        impl->skeleton = load_parts(limits, maps, attempt);
         if (impl->skeleton != nullptr) {
             parts = attempt;
             break;

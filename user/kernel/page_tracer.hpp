@@ -10,6 +10,7 @@
 
 #include "base/result.hpp"
 #include "bpf/pages.h"
+#include "kernel/stack_maps.hpp"
 
 namespace memtrace {
 
@@ -22,8 +23,9 @@ struct PageLimits {
 
 class PageTracer {
 public:
-    /// Loads and attaches; nothing is told of any process yet. An error: this kernel offers neither of the two parts.
-    static Result<PageTracer> load(const PageLimits& limits);
+    /// Loads and attaches; nothing is told of any process yet. An error: this kernel offers neither of the two parts. Stacks
+    /// are unwound by `maps`, of the processes that these know; without, they follow frame pointers.
+    static Result<PageTracer> load(const PageLimits& limits, const std::optional<StackMaps>& maps);
     ~PageTracer();
     PageTracer(PageTracer&&) noexcept;
     PageTracer& operator=(PageTracer&&) noexcept;
