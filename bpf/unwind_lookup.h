@@ -1,4 +1,4 @@
-/* Where a walk stands, and what the tables of bpf/unwind_table.h say of that place. For bpf/unwind.h, which says what must be defined
+/* What the tables of bpf/unwind_table.h say of the place where a walk stands. For bpf/unwind.h, which says what must be defined
  * before. */
 #ifndef MEMTRACE_UNWIND_LOOKUP_H
 #define MEMTRACE_UNWIND_LOOKUP_H
@@ -7,6 +7,7 @@
 #include <sys/cdefs.h> /* __always_inline */
 #endif
 
+#include "bpf/stack_scratch.h"
 #include "bpf/unwind_table.h"
 
 #define MT_ROW_STEPS 9 /* of a binary search among the up to 256 rows of a bucket */
@@ -22,30 +23,6 @@ enum mt_unwind_stop {
     MT_UNWIND_UNREADABLE,  /* the stack could not be read */
     MT_UNWIND_STRAY,       /* what was found can be no frame */
     MT_UNWIND_DEEP,        /* more frames than are kept */
-};
-
-struct mt_cursor {
-    __u64 pc; /* where the frame's function goes on, or was interrupted */
-    __u64 sp;
-    __u64 bp; /* where bp_at is 0 */
-    __u64 bp_at;
-    __u64 bx;
-    __u64 bx_at;
-    __u64 context;    /* of a frame that a signal interrupted: where its general registers are (gregset_t), else 0 */
-    __u64 trampoline; /* what the kernel puts in the place of return addresses, 0: nothing */
-    __u64 start;      /* the range that pc was in last, 0 to 0: none */
-    __u64 end;
-    __u32 space; /* shard with the process's ranges */
-    __u32 delta; /* of the range, as all that follows */
-    __u32 shard;
-    __u32 table;
-    __u32 buckets;
-    __u32 index_at;
-    __u32 rows_at;
-    __u32 rules_at;
-    __u32 exact; /* pc is an instruction to be run, not one behind a call */
-    __u32 stop;  /* why unwinding stopped at first: enum mt_unwind_stop */
-    __u32 needs; /* MT_NEEDS_*, MT_HAS_*: bpf/recall.h */
 };
 
 /* Global, as the other larger ones here: verified once, not for each caller. */

@@ -51,8 +51,10 @@ MT_GLOBAL __u64 mt_unwind_current(struct mt_stack_scratch* scratch) {
     mt_window_close(&scratch->window);
     hash = mt_recall(&scratch->stack, &scratch->recipe, &scratch->window);
     if (!hash) {
-        struct mt_cursor cursor = {.trampoline = mt_trampoline_in_use(task), .space = (__u32)space};
-        hash = mt_unwind(&scratch->stack, &scratch->recipe, &scratch->window, &cursor, max_frames);
+        __builtin_memset(&scratch->cursor, 0, sizeof(scratch->cursor));
+        scratch->cursor.trampoline = mt_trampoline_in_use(task);
+        scratch->cursor.space = (__u32)space;
+        hash = mt_unwind(&scratch->stack, &scratch->recipe, &scratch->window, &scratch->cursor, max_frames);
         mt_remember(&scratch->recipe);
     }
     return hash;
