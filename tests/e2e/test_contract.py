@@ -37,11 +37,12 @@ class Payload:
 
 def recorded(path):
     """(kind, Payload) of each record that the file has."""
-    data = Path(path).read_bytes()[FILE_HEADER:]
-    while data:
-        kind, _, size, _ = struct.unpack_from("<HHII", data)
-        yield kind, Payload(data[RECORD_HEADER:RECORD_HEADER + size])
-        data = data[RECORD_HEADER + size:]
+    data = Path(path).read_bytes()
+    at = FILE_HEADER
+    while at < len(data):
+        kind, _, size, _ = struct.unpack_from("<HHII", data, at)
+        at += RECORD_HEADER + size
+        yield kind, Payload(data[at - size:at])
 
 
 def decoded(path):
@@ -196,6 +197,23 @@ def test_a_program_that_memtrace_starts(tmp_path):
     events = decoded(recording)
     assert len(of(events, OBJECT, 0)) == OBJECTS
     assert len(of(events, REFERENCE, 0)) == OBJECTS + 1
+
+
+def test_what_finds_no_room_in_the_ring_is_counted(tmp_path):
+    recording = tmp_path / "loss.rec"
+    pairs = 150_000
+    with Target.start("contract", ["--pairs", pairs]) as target:
+        with Memtrace.attach(tmp_path, target.ready(), "--record", recording) as memtrace:
+            memtrace.process.send_signal(signal.SIGSTOP)  # it reads nothing
+            target.go()
+            target.truth()
+            memtrace.process.send_signal(signal.SIGCONT)
+            report = memtrace.stop()
+    events = decoded(recording)
+    lost = report["coverage"]["lost"]["contract_records_lost"]
+    told = len(of(events, REFERENCE, 0)) + len(of(events, REFERENCE, 1))
+    assert lost > 0 and told + lost == 2 * pairs + OBJECTS + 1
+    assert counters(report)["contract_hits"] == lost + len([e for e in events if e["kind"] not in (STARTED, THREAD_END)]) + 2
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])

@@ -17,7 +17,7 @@ std::string description(std::uint64_t address, std::uint64_t base, std::uint64_t
     return std::string(reinterpret_cast<const char*>(numbers), sizeof(numbers)) + std::string(strings);
 }
 
-constexpr std::string_view kStrings{"memtrace\0ref_acquire\0008@%rdi -4@$1\0", 35};
+constexpr std::string_view kStrings{"memtrace\0ref_acquire\0008@%rdi -4@$1\0", 34};
 
 TEST(UsdtNote, HoldsAddressesAndThreeStrings) {
     const auto note = parse_usdt_note(description(0x1234, 0x2000, 0x3000, kStrings));
