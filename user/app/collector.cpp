@@ -160,12 +160,12 @@ void Collector::watch_pages(PageTracer& tracer) {
     });
 }
 
-void Collector::watch_contract(ContractTracer& tracer) {
+void Collector::watch_contract(ContractCollector::Load load) {
     const auto intern = [this](std::int32_t pid, const mt_stack& stack) {
         const auto found = followed_.find(pid);
         return found == followed_.end() ? StackId{} : intern_addresses(pid, found->second, stack);
     };
-    contract_.emplace(tracer, sink_, intern, [](const std::string& text) { say(text); });
+    contract_.emplace(std::move(load), sink_, intern, [](const std::string& text) { say(text); });
 }
 
 Status Collector::attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings) {

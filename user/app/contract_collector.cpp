@@ -31,6 +31,18 @@ void ContractCollector::tell_started(const Followed& process) {
     sink_(ContractStarted{process.id, {describe(process.sources)}, 1});
 }
 
+bool ContractCollector::has_tracer() {
+    if (const auto load = std::exchange(load_, nullptr)) {
+        auto tracer = load();
+        if (tracer) {
+            tracer_ = std::move(*tracer);
+        } else {
+            say_("what the program tells of itself is not listened to: " + tracer.error().message);
+        }
+    }
+    return tracer_.has_value();
+}
+
 /// All but `announce`: that comes when everything else listens. True where anything is attached to.
 bool ContractCollector::attach(std::int32_t pid, Followed& process, const UsdtObject& object) {
     bool any = false;
@@ -39,7 +51,7 @@ bool ContractCollector::attach(std::int32_t pid, Followed& process, const UsdtOb
         if (kind == MT_CONTRACT_announce || !has_probe(object, name)) {
             continue;
         }
-        if (auto status = tracer_.attach(pid, kind, path_of(object.file), process.next_object); !status) {
+        if (auto status = tracer_->attach(pid, kind, path_of(object.file), process.next_object); !status) {
             say_(status.error().message);
             continue;
         }
@@ -53,11 +65,11 @@ void ContractCollector::look(std::int32_t pid, ProcessId id, const std::vector<M
     auto& process = followed_[pid];
     process.id = id;
     const auto objects = find_usdt_objects(pid, mappings, kProvider, process.seen);
-    if (objects.empty()) {
+    if (objects.empty() || !has_tracer()) {
         return;
     }
     if (process.key == 0) {
-        const auto key = tracer_.add_process(pid);
+        const auto key = tracer_->add_process(pid);
         if (!key) {
             say_(key.error().message);
             return;
@@ -68,7 +80,7 @@ void ContractCollector::look(std::int32_t pid, ProcessId id, const std::vector<M
     for (const auto& object : objects) {
         if (attach(pid, process, object) && has_probe(object, contract_probe_name(MT_CONTRACT_announce))) {
             // Its semaphore asks; detached when the answer has come.
-            if (auto status = tracer_.attach(pid, MT_CONTRACT_announce, path_of(object.file), process.next_object); !status) {
+            if (auto status = tracer_->attach(pid, MT_CONTRACT_announce, path_of(object.file), process.next_object); !status) {
                 say_(status.error().message + ": what is older than the tracing stays unknown");
             }
         }
@@ -90,9 +102,9 @@ void ContractCollector::follow_image(std::int32_t pid, ProcessId id, const std::
     process.id = id;
     process.early.clear();
     process.stacks.clear();
-    if (const auto key = process.key != 0 ? tracer_.adopt_image(pid) : std::nullopt) {
+    if (const auto key = process.key != 0 ? tracer_->adopt_image(pid) : std::nullopt) {
         process.key = *key;
-        process.counted_before = tracer_.read_counters(*key);
+        process.counted_before = tracer_->read_counters(*key);
         tell_started(process); // the files that the new image has too are attached to
     }
     for (const auto& record : early) {
@@ -105,14 +117,14 @@ void ContractCollector::follow_image(std::int32_t pid, ProcessId id, const std::
 
 void ContractCollector::deactivate(std::int32_t pid) {
     if (const auto found = followed_.find(pid); found != followed_.end() && found->second.key != 0) {
-        tracer_.deactivate(pid);
+        tracer_->deactivate(pid);
     }
 }
 
 void ContractCollector::end(std::int32_t pid) {
     if (const auto found = followed_.find(pid); found != followed_.end()) {
         if (found->second.key != 0) {
-            tracer_.remove_process(pid);
+            tracer_->remove_process(pid);
         }
         followed_.erase(found);
     }
@@ -123,7 +135,7 @@ void ContractCollector::add_counters(std::int32_t pid, mt_counters& counters) co
     if (found == followed_.end() || found->second.key == 0) {
         return;
     }
-    const auto own = tracer_.read_counters(found->second.key);
+    const auto own = tracer_->read_counters(found->second.key);
     for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
         counters.value[i] += own.value[i] - std::min(own.value[i], found->second.counted_before.value[i]);
     }
@@ -138,7 +150,7 @@ StackId ContractCollector::stack_of(std::int32_t pid, Followed& process, const m
     // One whose addresses found no room is known by its first one alone, which is no hash of a stack that did.
     auto [entry, fresh] = process.stacks.try_emplace(head.stack != 0 ? head.stack : head.code);
     if (fresh) {
-        auto addresses = head.stack != 0 ? tracer_.read_stack(head.stack) : std::nullopt;
+        auto addresses = head.stack != 0 ? tracer_->read_stack(head.stack) : std::nullopt;
         if (!addresses) {
             addresses.emplace();
             addresses->depth = 1;
@@ -154,7 +166,7 @@ StackId ContractCollector::stack_of(std::int32_t pid, Followed& process, const m
 void ContractCollector::apply(std::int32_t pid, Followed& process, std::span<const std::byte> record,
                               const mt_contract_record& head) {
     if (head.kind == MT_CONTRACT_announce_end) {
-        tracer_.detach(pid, MT_CONTRACT_announce, head.object);
+        tracer_->detach(pid, MT_CONTRACT_announce, head.object);
         return;
     }
     const ContractOrigin origin{process.id, head.time_ns, static_cast<std::int32_t>(head.tid), stack_of(pid, process, head)};
@@ -164,13 +176,16 @@ void ContractCollector::apply(std::int32_t pid, Followed& process, std::span<con
 }
 
 void ContractCollector::read_records() {
+    if (!tracer_) {
+        return;
+    }
     std::unordered_map<std::uint32_t, std::pair<std::int32_t, Followed*>> by_slot;
     for (auto& [pid, process] : followed_) {
         if (process.key != 0) {
             by_slot[MT_PROCESS_SLOT(process.key)] = {pid, &process};
         }
     }
-    tracer_.read_records([&](std::span<const std::byte> record) {
+    tracer_->read_records([&](std::span<const std::byte> record) {
         const auto head = contract_head(record);
         const auto owner = head ? by_slot.find(MT_PROCESS_SLOT(head->key)) : by_slot.end();
         if (owner == by_slot.end()) {

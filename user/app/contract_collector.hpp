@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -26,10 +27,11 @@ public:
     using InternStack = std::function<StackId(std::int32_t pid, const mt_stack&)>;
     /// A line for people.
     using Say = std::function<void(const std::string&)>;
+    /// The kernel half is loaded for the first process that has probes: that takes some 0.4 s, which nobody else is to wait for.
+    using Load = std::function<Result<ContractTracer>()>;
 
-    /// `tracer` must outlive this.
-    ContractCollector(ContractTracer& tracer, Sink sink, InternStack intern, Say say)
-        : tracer_(tracer), sink_(std::move(sink)), intern_(std::move(intern)), say_(std::move(say)) {}
+    ContractCollector(Load load, Sink sink, InternStack intern, Say say)
+        : load_(std::move(load)), sink_(std::move(sink)), intern_(std::move(intern)), say_(std::move(say)) {}
 
     /// Looks for probes in what the process, which the model knows as `id`, has mapped by now and was not looked at before, and attaches to
     /// them. Then asks what is alive. A process is followed from its first probe on; without any this costs a look at its files.
@@ -44,7 +46,8 @@ public:
     /// Adds this tier's counters to those of the heap.
     void add_counters(std::int32_t pid, mt_counters& counters) const;
 
-    [[nodiscard]] int records_fd() const { return tracer_.records_fd(); }
+    /// -1: nobody has probes.
+    [[nodiscard]] int records_fd() const { return tracer_ ? tracer_->records_fd() : -1; }
 
 private:
     struct Followed {
@@ -58,12 +61,14 @@ private:
         mt_counters counted_before{};              ///< by the image that an exec replaced
     };
 
+    bool has_tracer();
     bool attach(std::int32_t pid, Followed& process, const UsdtObject& object);
     void tell_started(const Followed& process);
     void apply(std::int32_t pid, Followed& process, std::span<const std::byte> record, const mt_contract_record& head);
     StackId stack_of(std::int32_t pid, Followed& process, const mt_contract_record& head);
 
-    ContractTracer& tracer_;
+    Load load_; ///< none any more: it was tried
+    std::optional<ContractTracer> tracer_;
     Sink sink_;
     InternStack intern_;
     Say say_;

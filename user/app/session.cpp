@@ -93,7 +93,6 @@ private:
     std::unique_ptr<Debuginfod> debuginfod_;
     std::optional<HeapTracer> tracer_;
     std::optional<PageTracer> pages_;
-    std::optional<ContractTracer> contract_;
     std::optional<Collector> collector_;
     std::optional<OverheadControl> control_;
     std::optional<Launcher> launcher_;
@@ -193,13 +192,8 @@ Status Session::load(const KernelFeatures& features) {
     } else if (options_.verbose) {
         note("the pages tier is not available: " + pages.error().message);
     }
-    auto contract = ContractTracer::load({.max_frames = options_.max_frames}, tracer_->stack_maps());
-    if (contract) {
-        contract_ = std::move(*contract);
-        collector_->watch_contract(*contract_);
-    } else if (options_.verbose) {
-        note("the contract tier is not available: " + contract.error().message);
-    }
+    collector_->watch_contract(
+        [this] { return ContractTracer::load({.max_frames = options_.max_frames}, tracer_->stack_maps()); });
     on_event(RunStarted{MEMTRACE_VERSION, wall_ns(), monotonic_ns(), options_.min_age_ns, options_.max_live,
                         tracer_->kernel_bytes(), features.costs.emulated_ns});
     return {};
