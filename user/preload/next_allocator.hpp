@@ -22,6 +22,7 @@ struct NextAllocator {
     bool ready;
 };
 
+// NOLINTNEXTLINE(bugprone-dynamic-static-initializers): zero, before anything runs
 extern __attribute__((visibility("hidden"))) NextAllocator next_allocator;
 
 /// Fills next_allocator in. False: this very thread is about it already, inside dlsym(): take memory from the arena. Ends the process where
@@ -35,6 +36,7 @@ inline bool found() {
 
 // What dlsym() and early constructors ask for is some hundred bytes.
 constexpr std::size_t kArenaBytes = 256 << 10;
+// NOLINTNEXTLINE(bugprone-dynamic-static-initializers): zero, before anything runs
 extern __attribute__((visibility("hidden"))) unsigned char arena[kArenaBytes];
 
 /// Memory from the arena, from where on memtrace::detail::sampled_blocks is never empty: zeroed, aligned to `alignment`, a power of two. Null, with errno, where it is used up.
