@@ -22,6 +22,18 @@ std::string type_text(const std::string& type) {
     return type.empty() ? "object" : shorten(printable(type), kTypeWidth);
 }
 
+/// Of our headers (include/memtrace), or of a container of theirs: above it stands who used them.
+bool is_of_sdk(const ReportFrame& frame) {
+    const auto scope = frame.function.find("memtrace::");
+    return frame.function.starts_with("memtrace_") || (scope != std::string::npos && scope < frame.function.find('('));
+}
+
+/// Where the program's own frames begin; 0 where there are none.
+std::size_t first_own_frame(const std::vector<ReportFrame>& frames) {
+    const auto own = std::find_if_not(frames.begin(), frames.end(), is_of_sdk);
+    return own == frames.end() ? 0 : static_cast<std::size_t>(own - frames.begin());
+}
+
 class ToldWriter {
 public:
     ToldWriter(std::ostream& out, const Report& report, const TextOptions& options, const Paint& paint)
@@ -62,7 +74,11 @@ private:
         }
         out_ << "    " << what << '\n';
         write_stack(out_, frames, false,
-                    {.most = options_.verbose ? SIZE_MAX : kFrames, .verbose = options_.verbose, .indent = 6}, paint_);
+                    {.most = options_.verbose ? SIZE_MAX : kFrames,
+                     .verbose = options_.verbose,
+                     .indent = 6,
+                     .first = options_.verbose ? 0 : first_own_frame(frames)},
+                    paint_);
     }
 
     void more(std::uint64_t count, const char* one, const char* many) {
