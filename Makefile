@@ -25,12 +25,14 @@ CFLAGS   := $(OPT) $(WARN) $(SAN)
 CPPFLAGS := -Iuser -I. -I$(OUT) -Iinclude -DMEMTRACE_VERSION='"$(VERSION)"'
 LDLIBS   := -lbpf -ldw -lelf -lz -llzma -liberty -lZydis -lpthread
 
-BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) $(WARN) -Ivmlinux/$(VMARCH) -I.
+BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) $(WARN) -Ivmlinux/$(VMARCH) -I. \
+             -idirafter /usr/include/$(VMARCH)-linux-gnu # <bpf/usdt.bpf.h> wants <asm/errno.h>
 
 BPF_SRCS   := $(wildcard bpf/*.bpf.c)
 SKELS      := $(patsubst bpf/%.bpf.c,$(OUT)/bpf/%.skel.h,$(BPF_SRCS))
-LIB_SRCS   := $(filter-out user/app/main.cpp,$(wildcard user/*/*.cpp))
+LIB_SRCS   := $(filter-out user/app/main.cpp user/preload/%,$(wildcard user/*/*.cpp))
 LIB_OBJS   := $(LIB_SRCS:%.cpp=$(OUT)/%.o)
+PRELOAD_OBJS := $(patsubst %.cpp,$(OUT)/%.o,$(wildcard user/preload/*.cpp))
 UNIT_SRCS  := $(wildcard tests/unit/*.cpp) $(wildcard tests/bpf_host/*.cpp)
 UNIT_OBJS  := $(UNIT_SRCS:%.cpp=$(OUT)/%.o)
 TARGETS_C  := $(wildcard tests/targets/*.c)
@@ -42,10 +44,10 @@ TARGETS    := $(patsubst tests/targets/%.c,$(OUT)/targets/%,$(TARGETS_C)) \
 
 .PHONY: all targets test test-root test-vm check install clean help compile_commands.json
 .DELETE_ON_ERROR:
-all: $(OUT)/memtrace
+all: $(OUT)/memtrace $(OUT)/libmemtrace_alloc.so
 
 help:
-	@echo 'all        memtrace itself, into $(OUT)/ (the default)'
+	@echo 'all        memtrace itself and libmemtrace_alloc.so, into $(OUT)/ (the default)'
 	@echo 'test       unit tests, golden recordings: no root needed'
 	@echo 'test-root  end-to-end tests on real processes: needs root'
 	@echo 'test-vm    the same tool on each of Debian'"'"'s kernels, emulated; some minutes'
@@ -66,7 +68,7 @@ $(OUT)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) $(wildcard vmlinux/*/*.h) | 
 
 $(OUT)/bpf/%.skel.h: $(OUT)/bpf/%.bpf.o
 	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf | sed 's/const _Bool /const bool /' > $@
 
 $(filter $(OUT)/user/kernel/%,$(LIB_OBJS)): $(SKELS)
 
@@ -82,6 +84,15 @@ $(OUT)/libmemtrace.a: $(LIB_OBJS)
 $(OUT)/memtrace: $(OUT)/user/app/main.o $(OUT)/libmemtrace.a
 	$(call say,LD,$@)
 	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ $(LDLIBS)
+
+# Goes into every program, also one in C: no C++ runtime, no frame for a call that is passed on, thread-local storage in the static block. The
+# sanitizers have an allocator of their own.
+$(PRELOAD_OBJS): CXXFLAGS := -std=c++20 $(OPT) $(WARN) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-exceptions -fno-rtti \
+    -fno-threadsafe-statics -fno-stack-protector \
+    $(addprefix -fno-builtin-,malloc calloc realloc free)
+$(OUT)/libmemtrace_alloc.so: $(PRELOAD_OBJS)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,$(@F) -Wl,-z,now -Wl,-z,defs -o $@ $^
 
 $(OUT)/unit-tests: $(UNIT_OBJS) $(OUT)/libmemtrace.a
 	$(call say,LD,$@)
@@ -123,10 +134,12 @@ compile_commands.json:
 
 install: all
 	install -D -m 0755 $(OUT)/memtrace $(DESTDIR)$(PREFIX)/bin/memtrace
+	install -D -m 0755 $(OUT)/libmemtrace_alloc.so $(DESTDIR)$(PREFIX)/lib/libmemtrace_alloc.so
+	cd include && find memtrace -name '*.h' -o -name '*.hpp' | xargs -I{} install -D -m 0644 {} $(abspath $(DESTDIR)$(PREFIX))/include/{}
 
 clean:
 	rm -rf $(OUT) compile_commands.json
 
--include $(LIB_OBJS:.o=.d) $(UNIT_OBJS:.o=.d) $(OUT)/user/app/main.d
+-include $(LIB_OBJS:.o=.d) $(UNIT_OBJS:.o=.d) $(PRELOAD_OBJS:.o=.d) $(OUT)/user/app/main.d
 -include tests/fuzz/*.mk
 -include tests/bench/*.mk

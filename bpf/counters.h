@@ -47,7 +47,13 @@
     X(pages_sites_full, 1, "pages touched that are counted without their call site: the table is full")                          \
     X(pages_stacks_full, 1, "stacks of the pages tier cut to their first address: the table is full")                            \
     X(pages_state_lost, 1, "events of the pages tier without call site: no memory for the thread's state")                       \
-    X(pages_records_lost, 1, "mappings made or removed unseen: the pages tier's ring buffer was full")
+    X(pages_records_lost, 1, "mappings made or removed unseen: the pages tier's ring buffer was full")                           \
+    X(contract_hits, 0, "contract probes hit")                                                                                   \
+    X(contract_sampled_out, 0, "hits among these of objects that are not in the sample")                                         \
+    X(contract_stacks_full, 1, "stacks of the contract tier cut to their first address: the table is full")                      \
+    X(contract_state_lost, 1, "contract probes hit for nothing: no memory for the thread's state")                               \
+    X(contract_unreadable, 1, "arguments of contract probes that could not be read")                                             \
+    X(contract_records_lost, 1, "what a program told of itself unheard: the contract tier's ring buffer was full")
 
 enum mt_counter {
 #define MT_COUNTER_ENUM(name, loss, text) MT_COUNTER_##name,

@@ -12,6 +12,8 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u32 page_bytes = 4096;
+const volatile __u64 mmap_number = 0; /* of the system calls here (user) */
+const volatile __u64 mremap_number = 0;
 
 #define MT_PAGE_COUNT(key, name) mt_page_count((key), MT_COUNTER_##name)
 
@@ -234,29 +236,6 @@ static __always_inline int mt_failed(__s64 result) {
     return result < 0 && result > -4096;
 }
 
-SEC("?tp/syscalls/sys_exit_mmap")
-int mmap_exit(struct mt_syscall_exit* ctx) {
-    struct task_struct* task = bpf_get_current_task_btf();
-    struct mt_page_process* process = mt_active_process(task);
-    struct mt_arguments arguments;
-    struct mt_page_record record;
-
-    if (!process || mt_failed(ctx->result)) {
-        return 0;
-    }
-    arguments = mt_syscall_arguments((struct pt_regs*)bpf_task_pt_regs(task));
-    record = mt_record(process, MT_PAGE_MAP);
-    record.address = ctx->result;
-    record.length = mt_page_align(arguments.value[2]);
-    if (arguments.value[4] & MT_MAP_ANONYMOUS) {
-        mt_send_with_stack(process, task, &record);
-    } else if (arguments.value[4] & MT_MAP_FIXED) { /* a file, over what may have been anonymous */
-        record.kind = MT_PAGE_UNMAP;
-        mt_send(process, &record);
-    }
-    return 0;
-}
-
 /* At entry: as soon as the memory is gone its addresses may be given out again, and that must come later. It fails where the arguments
  * make no sense, or for want of memory. */
 SEC("?tp/syscalls/sys_enter_munmap")
@@ -286,28 +265,6 @@ int mremap_enter(struct mt_syscall_enter* ctx) {
     return 0;
 }
 
-SEC("?tp/syscalls/sys_exit_mremap")
-int mremap_exit(struct mt_syscall_exit* ctx) {
-    struct task_struct* task = bpf_get_current_task_btf();
-    struct mt_page_process* process = mt_active_process(task);
-    struct mt_page_thread* thread = process ? mt_page_thread(process, task) : 0;
-    struct mt_arguments arguments;
-    struct mt_page_record record;
-
-    if (!thread || !thread->begun_ns || mt_failed(ctx->result)) {
-        return 0;
-    }
-    arguments = mt_syscall_arguments((struct pt_regs*)bpf_task_pt_regs(task));
-    record = mt_record(process, MT_PAGE_MOVE);
-    record.begun_ns = thread->begun_ns;
-    record.address = ctx->result;
-    record.length = mt_page_align(arguments.value[3]);
-    record.old_address = arguments.value[1];
-    record.old_length = mt_page_align(arguments.value[2]);
-    mt_send_with_stack(process, task, &record);
-    return 0;
-}
-
 SEC("?tp/syscalls/sys_enter_brk")
 int brk_enter(struct mt_syscall_enter* ctx) {
     struct task_struct* task = bpf_get_current_task_btf();
@@ -320,21 +277,63 @@ int brk_enter(struct mt_syscall_enter* ctx) {
     return 0;
 }
 
-SEC("?tp/syscalls/sys_exit_brk")
-int brk_exit(struct mt_syscall_exit* ctx) {
+/* What a system call that has just ended did to the address space. 0: nothing; else whether its stack is wanted: MT_PLAIN, MT_WITH_STACK. */
+enum { MT_PLAIN = 1, MT_WITH_STACK };
+
+static __always_inline int mt_mapped(const struct mt_arguments* arguments, __s64 result, struct mt_page_record* record) {
+    record->address = result;
+    record->length = mt_page_align(arguments->value[2]);
+    if (arguments->value[4] & MT_MAP_ANONYMOUS) {
+        return MT_WITH_STACK;
+    }
+    record->kind = MT_PAGE_UNMAP; /* a file, over what may have been anonymous */
+    return arguments->value[4] & MT_MAP_FIXED ? MT_PLAIN : 0;
+}
+
+static __always_inline int mt_moved(struct mt_page_thread* thread, const struct mt_arguments* arguments, __s64 result,
+                                    struct mt_page_record* record) {
+    record->kind = MT_PAGE_MOVE;
+    record->begun_ns = thread->begun_ns;
+    record->address = result;
+    record->length = mt_page_align(arguments->value[3]);
+    record->old_address = arguments->value[1];
+    record->old_length = mt_page_align(arguments->value[2]);
+    return thread->begun_ns ? MT_WITH_STACK : 0;
+}
+
+static __always_inline int mt_broken(struct mt_page_thread* thread, __s64 result, struct mt_page_record* record) {
+    record->kind = MT_PAGE_BREAK;
+    record->address = mt_page_align(result);
+    record->old_address = mt_page_align(thread->old_break);
+    return thread->old_break && record->address != record->old_address ? MT_WITH_STACK : 0;
+}
+
+/* The exits of mmap, mremap and brk: one program, since each that walks stacks takes the verifier 50 ms. */
+SEC("?tp")
+int mapping_exit(struct mt_syscall_exit* ctx) {
     struct task_struct* task = bpf_get_current_task_btf();
     struct mt_page_process* process = mt_active_process(task);
     struct mt_page_thread* thread = process ? mt_page_thread(process, task) : 0;
+    struct mt_arguments arguments;
     struct mt_page_record record;
+    int wanted;
 
-    if (!thread || !thread->old_break || thread->old_break == (__u64)ctx->result) {
+    if (!thread || mt_failed(ctx->result)) {
         return 0;
     }
-    record = mt_record(process, MT_PAGE_BREAK);
-    record.address = mt_page_align(ctx->result);
-    record.old_address = mt_page_align(thread->old_break);
-    if (record.address != record.old_address) {
+    arguments = mt_syscall_arguments((struct pt_regs*)bpf_task_pt_regs(task));
+    record = mt_record(process, MT_PAGE_MAP);
+    if (ctx->number == mmap_number) {
+        wanted = mt_mapped(&arguments, ctx->result, &record);
+    } else if (ctx->number == mremap_number) {
+        wanted = mt_moved(thread, &arguments, ctx->result, &record);
+    } else {
+        wanted = mt_broken(thread, ctx->result, &record);
+    }
+    if (wanted == MT_WITH_STACK) {
         mt_send_with_stack(process, task, &record);
+    } else if (wanted) {
+        mt_send(process, &record);
     }
     return 0;
 }

@@ -104,13 +104,14 @@ check_counters() {
 
 # The kernel half compiles for every architecture from the declarations in the tree alone.
 check_vmlinux() {
-    local source arch failed=0
+    local source arch failed=0 headers
     need "$clang" || return 1
+    headers=/usr/include/$(gcc -print-multiarch) # of the machine that builds: <bpf/usdt.bpf.h> wants <asm/errno.h>, which is the same for all
     for source in bpf/*.bpf.c; do
         [[ -f $source ]] || continue
         for arch in x86_64:x86 aarch64:arm64; do
             "$clang" -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_"${arch#*:}" -Wall -Wextra -Wshadow -Werror \
-                -Ivmlinux/"${arch%:*}" -I. -c "$source" -o "$out/check/${arch%:*}.bpf.o" || failed=1
+                -Ivmlinux/"${arch%:*}" -I. -idirafter "$headers" -c "$source" -o "$out/check/${arch%:*}.bpf.o" || failed=1
         done
     done
     scripts/gen-vmlinux.sh --check || failed=1

@@ -9,6 +9,9 @@ TARGET_FLAGS_exception_crew = -rdynamic -fexceptions
 TARGET_FLAGS_thread_exit   = -rdynamic -fexceptions
 TARGET_FLAGS_own_malloc    = -rdynamic -fno-builtin
 
+TARGET_FLAGS_contract      = -Iinclude
+TARGET_FLAGS_holder        = -Iinclude
+
 # libc would load the unwinder when it first needs it, and tracing see it too late for the calls in flight of a moment later.
 TARGET_LIBS_thread_exit = -Wl,--no-as-needed -lgcc_s
 

@@ -60,7 +60,24 @@ TEST(EventCodec, PayloadsAreThoseOfTheSpecification) {
     EXPECT_EQ(payload_of(ProcessSample{{1}, 2, 3, 0.5}), packed(u32{1}, u64{2}, u64{3}, 0.5));
     EXPECT_EQ(payload_of(CounterSample{{1}, "name", 2, true}), packed(u32{1}, "name", u64{2}, u8{1}));
     EXPECT_EQ(payload_of(TickEnded{1, 2}), packed(u64{1}, u64{2}));
+    EXPECT_EQ(payload_of(ThreadEnded{{1}, 2, -3}), packed(u32{1}, u64{2}, std::int32_t{-3}));
+    EXPECT_EQ(payload_of(HandlePlaced{{1}, 2, HandlePlace::object, 3}), packed(u32{1}, u64{2}, u8{2}, u64{3}));
     EXPECT_EQ(payload_of(ReportDue{true}), packed(u8{1}));
+}
+
+TEST(EventCodec, PayloadsOfTheContractAreThoseOfTheSpecification) {
+    const ContractOrigin origin{{1}, 2, -3, {4}};
+    const auto told = packed(u32{1}, u64{2}, std::int32_t{-3}, u32{4});
+    EXPECT_EQ(payload_of(ContractStarted{{1}, {"a", "b"}, 16}), packed(u32{1}, u32{2}, "a", "b", u32{16}));
+    EXPECT_EQ(payload_of(ObjectTold{origin, ObjectAction::destroyed, 5, 6, "T", 7, 8}),
+              told + packed(u8{2}, u64{5}, u64{6}, "T", u64{7}, u64{8}));
+    EXPECT_EQ(payload_of(ReferenceTold{origin, ReferenceAction::moved, 5, 6, 7, true, 8}),
+              told + packed(u8{2}, u64{5}, u64{6}, u64{7}, u8{1}, u64{8}));
+    EXPECT_EQ(payload_of(ResourceTold{origin, ResourceAction::released, "kind", 5, 6, 7, "name", 8, 9}),
+              told + packed(u8{3}, "kind", u64{5}, u64{6}, u64{7}, "name", u64{8}, u64{9}));
+    EXPECT_EQ(payload_of(PoolTold{origin, PoolAction::limited, 5, "name", 6, 7}),
+              told + packed(u8{3}, u64{5}, "name", u64{6}, u64{7}));
+    EXPECT_EQ(payload_of(CleanupTold{origin, true, 3, 5, 6}), told + packed(u8{1}, u32{3}, u64{5}, u64{6}));
 }
 
 // The bytes of README.md, written out by hand: whoever changes them breaks recordings that exist.
@@ -80,7 +97,8 @@ TEST(EventCodec, KindNumbersAreThoseOfTheSpecification) {
     for (const auto& event : testing::sample_events()) {
         kinds[event.index()] = parse_record_header(record_of(event)).kind;
     }
-    EXPECT_EQ(kinds, (std::vector<unsigned>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17, 11, 12, 13, 14, 15, 16}));
+    EXPECT_EQ(kinds,
+              (std::vector<unsigned>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25}));
 }
 
 TEST(EventCodec, NaNKeepsItsBits) {

@@ -212,4 +212,64 @@ inline std::vector<Event> loss() {
     return run.events();
 }
 
+/// A database that tells of its objects and resources: sessions and their cursors refer to each other through a vector, a buffer is given
+/// back twice, a thread ends with a cursor open, and a pool runs dry.
+inline std::vector<Event> told() {
+    Run run;
+    run.start(1, 4716, "lightningd", {"lightningd"});
+    const auto stack = [&](std::uint32_t id, std::uint64_t caller, const std::string& function) {
+        run.add(StackDefined{{id}, {1}, false, {{{11}, caller}, {{11}, 0x3000}}});
+        run.name(1, caller, {{function, "lightningd.cpp", id, false}});
+    };
+    run.name(1, 0x3000, {{"main", "lightningd.cpp", 17, false}});
+    stack(1, 0x1000, "Session::open_cursor()");
+    stack(2, 0x1100, "Cursor::Cursor(Session&)");
+    stack(3, 0x1200, "Buffer::pin()");
+    stack(4, 0x1300, "Buffer::unpin()");
+    stack(5, 0x1400, "Buffer::abandon()");
+    stack(6, 0x1500, "Pool::get()");
+    run.add(ContractStarted{{1}, {"memtrace: object_create, object_destroy, ref_acquire, ref_release"}, 1});
+    const auto origin = [&](std::int32_t tid, std::uint32_t from) { return ContractOrigin{{1}, run.now(), tid, {from}}; };
+    const auto object = [&](ObjectAction action, std::uint64_t address, std::uint64_t bytes, const std::string& type) {
+        run.add(ObjectTold{origin(4717, 1), action, address, bytes, type, 0, 0});
+    };
+    const auto reference = [&](ReferenceAction action, std::uint64_t address, std::uint64_t handle, std::uint64_t count,
+                               std::uint32_t from) {
+        run.add(ReferenceTold{origin(4717, from), action, address, handle, 0, true, count});
+    };
+    for (std::uint64_t i = 0; i < 3; ++i) { // three sessions, all but the first forgotten
+        const auto session = 0x10000 + i * 0x1000;
+        const auto cursor = session + 0x400;
+        object(ObjectAction::created, session, 256, "Session");
+        object(ObjectAction::created, cursor, 128, "Cursor");
+        reference(ReferenceAction::acquired, session, 0x7f0000 + i * 8, 1, 1);
+        reference(ReferenceAction::acquired, cursor, 0x50000 + i * 0x100, 1, 1);
+        reference(ReferenceAction::acquired, session, cursor + 16, 2, 2);
+        run.add(HandlePlaced{{1}, 0x50000 + i * 0x100, HandlePlace::object, session});
+        if (i > 0) {
+            reference(ReferenceAction::released, session, 0x7f0000 + i * 8, 1, 1);
+        }
+    }
+    object(ObjectAction::created, 0x20000, 8192, "Buffer");
+    reference(ReferenceAction::acquired, 0x20000, 0x7f0100, 1, 3);
+    reference(ReferenceAction::acquired, 0x20000, 0x7f0200, 2, 3);
+    reference(ReferenceAction::released, 0x20000, 0x7f0100, 1, 4);
+    reference(ReferenceAction::released, 0x20000, 0x7f0100, 0, 5);
+    object(ObjectAction::destroyed, 0x20000, 0, "");
+    run.add(ResourceTold{origin(4717, 1), ResourceAction::acquired, "session", 1, 0, 256, "client 1", 0, 0});
+    run.add(ResourceTold{origin(4718, 1), ResourceAction::acquired, "cursor", 7, 1, 128, "select 1", 0, 0});
+    run.add(ThreadEnded{{1}, run.now(), 4718});
+    run.add(PoolTold{origin(4717, 6), PoolAction::got, 0x30000, "connections", 4, 4});
+    run.add(PoolTold{origin(4717, 6), PoolAction::waited, 0x30000, "connections", 4, 4});
+    run.add(CleanupTold{origin(4717, 6), false, 2, 1 << 20, 0});
+    run.tick();
+    run.add(CleanupTold{origin(4717, 6), true, 2, 700'000, 3});
+    for (int second = 0; second < 8; ++second) {
+        run.tick();
+    }
+    run.end(1, EndReason::detached);
+    run.finish();
+    return run.events();
+}
+
 } // namespace memtrace::golden

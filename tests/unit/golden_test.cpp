@@ -175,8 +175,8 @@ TEST_P(GoldenTest, CutRecordingGivesTheReportsBeforeTheCut) {
 }
 
 std::vector<Golden> all_goldens() {
-    return {{"leak", golden::leak}, {"healthy", golden::healthy}, {"exec", golden::exec},
-            {"loss", golden::loss}, {"leak_rate", nullptr},       {"family", nullptr}};
+    return {{"leak", golden::leak}, {"healthy", golden::healthy}, {"exec", golden::exec}, {"loss", golden::loss},
+            {"told", golden::told}, {"leak_rate", nullptr},       {"family", nullptr}};
 }
 
 INSTANTIATE_TEST_SUITE_P(Recordings, GoldenTest, ::testing::ValuesIn(all_goldens()),
@@ -190,6 +190,7 @@ TEST(GoldenStatus, FailOnLooksAtTheVerdict) {
     EXPECT_EQ(replay(golden_file("leak_rate.rec"), "json", "probable").status, kExitFound);
     EXPECT_EQ(replay(golden_file("leak_rate.rec"), "json", "definite").status, kExitFine) << "it was followed for 11 s only";
     EXPECT_EQ(replay(golden_file("healthy.rec"), "json", "suspect").status, kExitFine);
+    EXPECT_EQ(replay(golden_file("told.rec"), "json", "definite").status, kExitFound) << "no site leaks, but references do";
 }
 
 } // namespace

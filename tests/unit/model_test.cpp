@@ -231,5 +231,45 @@ TEST(Model, BearsAnyStream) {
     EXPECT_GT(model.ignored_events(), 0U);
 }
 
+// ---- what the program tells of itself --------------------------------------------------------------------------------------------
+
+TEST(Model, ToldOnlyOfProcessesThatTheContractTierFollows) {
+    Model model;
+    ProcessStarted process;
+    process.process = {1};
+    model.apply(process);
+    const ObjectTold told{{{1}, 5, 7, {}}, ObjectAction::created, 0x1000, 48, "Cursor", 0, 0};
+    model.apply(told);
+    EXPECT_EQ(model.ignored_events(), 1U);
+    EXPECT_EQ(model.process({1})->references.live_objects(), 0U);
+    model.apply(ContractStarted{{1}, {"memtrace: object_create"}, 1});
+    model.apply(told);
+    EXPECT_EQ(model.ignored_events(), 1U);
+    EXPECT_EQ(model.process({1})->references.live_objects(), 1U);
+    model.apply(ContractStarted{{2}, {}, 1});
+    EXPECT_EQ(model.ignored_events(), 2U);
+}
+
+TEST(Model, LossesOfWhatIsToldMakeItUncertainAndOtherLossesDoNot) {
+    for (const auto& [counter, certain] : {std::pair{"contract_events_lost", false},
+                                           {"events_lost", false},
+                                           {"live_full", true},
+                                           {"contract_stacks_full", true}}) {
+        Model model;
+        ProcessStarted process;
+        process.process = {1};
+        model.apply(process);
+        model.apply(ContractStarted{{1}, {}, 1});
+        model.apply(ObjectTold{{{1}, 1'000, 7, {}}, ObjectAction::created, 0x1000, 48, "Cursor", 0, 0});
+        model.apply(ReferenceTold{{{1}, 2'000, 7, {}}, ReferenceAction::acquired, 0x1000, 0x7000, 0, true, 1});
+        model.apply(ObjectTold{{{1}, 3'000, 7, {}}, ObjectAction::destroyed, 0x1000, 0, "", 0, 0});
+        model.apply(CounterSample{{1}, counter, 3, true});
+        model.apply(TickEnded{1, 5'000'000'000});
+        const auto errors = model.process({1})->references.errors();
+        ASSERT_EQ(errors.size(), 1U);
+        EXPECT_EQ(errors.front().certain, certain) << counter;
+    }
+}
+
 } // namespace
 } // namespace memtrace

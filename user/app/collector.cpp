@@ -89,8 +89,16 @@ Status Collector::follow(std::int32_t pid, Stage stage) {
             say(status.error().message);
         }
     }
+    const auto id = process.id;
     followed_[pid] = std::move(process);
+    look_for_contract(pid, id);
     return {};
+}
+
+void Collector::look_for_contract(std::int32_t pid, ProcessId id) {
+    if (const auto mappings = contract_ ? read_maps(pid) : Result<std::vector<Mapping>>(); mappings && !mappings->empty()) {
+        contract_->look(pid, id, *mappings);
+    }
 }
 
 Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage) {
@@ -152,6 +160,14 @@ void Collector::watch_pages(PageTracer& tracer) {
     });
 }
 
+void Collector::watch_contract(ContractCollector::Load load) {
+    const auto intern = [this](std::int32_t pid, const mt_stack& stack) {
+        const auto found = followed_.find(pid);
+        return found == followed_.end() ? StackId{} : intern_addresses(pid, found->second, stack);
+    };
+    contract_.emplace(std::move(load), sink_, intern, [](const std::string& text) { say(text); });
+}
+
 Status Collector::attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings) {
     auto objects = find_probe_objects(pid, mappings, options_.allocator, process.seen);
     if (!objects) {
@@ -205,6 +221,9 @@ void Collector::rescan(std::int32_t pid, bool held) {
         sink_(found->second.started);
     }
     learn_modules(pid, found->second, *mappings);
+    if (contract_) {
+        contract_->look(pid, found->second.id, *mappings);
+    }
     if (held) {
         await_tables();
     }
@@ -223,6 +242,9 @@ void Collector::end(std::int32_t pid, EndReason reason) {
     if (pages_) {
         pages_->end(pid);
     }
+    if (contract_) {
+        contract_->end(pid);
+    }
     followed_.erase(found);
 }
 
@@ -238,6 +260,9 @@ void Collector::deactivate_all() {
         tracer_.deactivate(process.key);
         if (pages_) {
             pages_->deactivate(pid);
+        }
+        if (contract_) {
+            contract_->deactivate(pid);
         }
     }
     released_ = true;
@@ -276,6 +301,9 @@ void Collector::on_exec(const mt_event& event) {
         return;
     }
     auto& old = found->second;
+    if (contract_) {
+        contract_->read_records(); // what the old image told is told of it
+    }
     tell_end(old, EndReason::exec);
     tracer_.forget_image(old.key);
     unwind_.forget(old.key);
@@ -293,6 +321,9 @@ void Collector::on_exec(const mt_event& event) {
         tracer_.remove_process(key);
         if (pages_) {
             pages_->end(pid);
+        }
+        if (contract_) {
+            contract_->end(pid);
         }
         followed_.erase(found);
         return;
@@ -313,6 +344,9 @@ void Collector::on_exec(const mt_event& event) {
     found->second = std::move(process);
     if (pages_) {
         pages_->follow_image(pid, found->second.id);
+    }
+    if (contract_) {
+        contract_->follow_image(pid, found->second.id, read_maps(pid).value_or(std::vector<Mapping>{}));
     }
 }
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "app/address_space.hpp"
+#include "app/contract_collector.hpp"
 #include "app/governor.hpp"
 #include "app/page_collector.hpp"
 #include "app/unwind_loader.hpp"
@@ -53,6 +54,10 @@ public:
     /// Where the pages tier has more to say than should wait for a tick: a descriptor, -1 where it is not watched.
     [[nodiscard]] int pages_fd() const { return pages_ ? pages_->records_fd() : -1; }
     void read_pages() { pages_->read_records(); }
+    /// The contract tier: as the pages tier, and the programs' own probes are attached to.
+    void watch_contract(ContractCollector::Load load);
+    [[nodiscard]] int contract_fd() const { return contract_ ? contract_->records_fd() : -1; }
+    void read_contract() { contract_->read_records(); }
 
     /// What a process has done when it is attached to.
     enum class Stage : std::uint8_t {
@@ -131,6 +136,7 @@ private:
     Status start_process(std::int32_t pid, Followed& process, Stage stage);
     /// Without an allocator: an error, or a note where the pages tier can do without.
     Status miss_allocator(std::int32_t pid, const std::string& comm) const;
+    void look_for_contract(std::int32_t pid, ProcessId id);
     Status attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
     void learn_modules(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings);
     void on_exec(const mt_event& event);
@@ -163,6 +169,7 @@ private:
     std::map<std::int32_t, Followed> followed_;
     std::deque<mt_event> untold_; ///< what the kernel half has reported and nobody has acted on
     std::optional<PageCollector> pages_;
+    std::optional<ContractCollector> contract_;
     std::vector<Owner> owners_; ///< by slot; as of the tick's start
     std::vector<std::string> allocators_;
     std::vector<SiteSample> samples_;         ///< by SiteId: what this tick adds up to

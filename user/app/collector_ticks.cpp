@@ -153,6 +153,9 @@ void Collector::sample_process(std::int32_t pid, Followed& process) {
     if (pages_) {
         pages_->add_counters(pid, counters);
     }
+    if (contract_) {
+        contract_->add_counters(pid, counters);
+    }
     sample_usage(pid, process, counters);
     for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
         if (counters.value[i] != process.counters.value[i] || !process.counters_told) {
@@ -227,6 +230,9 @@ Status Collector::tick(bool with_ages) {
     index_owners();
     if (const auto error = unwind_.take_error()) {
         say(error->message);
+    }
+    if (contract_) {
+        contract_->read_records();
     }
     for (auto& [pid, process] : followed_) {
         sample_process(pid, process);

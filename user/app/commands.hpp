@@ -10,5 +10,6 @@ int run_diff(const Options& options);
 int run_replay(const Options& options);
 int run_probes(const Options& options);
 int run_doctor();
+int run_cleanup(const Options& options);
 
 } // namespace memtrace

@@ -3,17 +3,20 @@
 
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <optional>
 #include <utility>
 
 #include "app/call_rate.hpp"
 #include "app/commands.hpp"
 #include "app/message.hpp"
+#include "kernel/contract_tracer.hpp"
 #include "kernel/features.hpp"
 #include "kernel/page_tracer.hpp"
 #include "kernel/probe_plan.hpp"
 #include "proc/allocators.hpp"
 #include "proc/process.hpp"
+#include "proc/usdt.hpp"
 
 namespace memtrace {
 
@@ -63,6 +66,23 @@ void print_object(const ProbeObject& object, ProbePlanner& planner, const HitCos
     }
 }
 
+/// What the program would be heard by, where it was built with the contract's probes.
+void print_contract(std::int32_t pid, const std::vector<Mapping>& mappings) {
+    std::set<FileIdentity> seen;
+    for (const auto& object : find_usdt_objects(pid, mappings, "memtrace", seen)) {
+        std::map<std::string, std::size_t> places;
+        for (const auto& probe : object.probes) {
+            ++places[probe.name];
+        }
+        std::printf("  %s: probes of its own, provider memtrace\n", object.path.c_str());
+        for (std::uint16_t kind = 1; contract_probe_name(kind) != nullptr; ++kind) {
+            if (const auto found = places.find(contract_probe_name(kind)); found != places.end()) {
+                std::printf("    %-16s %zu %s\n", found->first.c_str(), found->second, found->second == 1 ? "place" : "places");
+            }
+        }
+    }
+}
+
 int print_probes(std::int32_t pid, const std::string& allocator, const HitCosts& costs) {
     const auto info = read_process_info(pid);
     if (!info) {
@@ -84,6 +104,7 @@ int print_probes(std::int32_t pid, const std::string& allocator, const HitCosts&
         print_object(object, planner, costs);
         functions += object.points.size();
     }
+    print_contract(pid, *mappings);
     if (functions == 0) {
         return fail_with({"process " + std::to_string(pid) +
                               " has no allocation function that can be found: its program is static and "
@@ -176,6 +197,9 @@ int run_doctor() {
     const auto pages = PageTracer::load({.max_processes = 1, .max_sites = 1, .max_stacks = 1}, std::nullopt);
     print_check(pages.has_value(), "pages tier",
                 pages ? pages->source() : pages.error().message + ": growth that no malloc explains stays unexplained");
+    const auto contract = ContractTracer::load({.max_processes = 1, .max_stacks = 1, .ring_bytes = 4096}, std::nullopt);
+    print_check(contract.has_value(), "contract tier",
+                contract ? "probes of programs, with semaphores (include/memtrace/probes.h)" : contract.error().message);
     if (features.costs.emulated_ns > 0) {
         std::printf(
             "%-8s %-22s %.0f ns on an instruction that the kernel emulates, %.0f ns on one that it single-steps; %.0f ns more "

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iostream>
 #include <sstream>
+#include <tuple>
 
 #include "report/build.hpp"
 
@@ -126,11 +127,13 @@ bool found_verdict(const Model& model, const std::string& fail_on) {
     if (fail_on.empty()) {
         return false;
     }
+    const auto bad = [least = verdict_rank(fail_on)](const auto& finding) { return verdict_rank(finding.verdict) >= least; };
     for (const auto& report : build_reports(model)) {
-        for (const auto& site : report.sites) {
-            if (verdict_rank(site.verdict) >= verdict_rank(fail_on)) {
-                return true;
-            }
+        const auto& [references, resources] = std::tie(report.references, report.resources);
+        if (std::ranges::any_of(report.sites, bad) || std::ranges::any_of(references.cycles, bad) ||
+            std::ranges::any_of(references.errors, bad) || std::ranges::any_of(resources.listed, bad) ||
+            std::ranges::any_of(resources.errors, bad) || std::ranges::any_of(resources.pools, bad)) {
+            return true;
         }
     }
     return false;

@@ -192,6 +192,8 @@ Status Session::load(const KernelFeatures& features) {
     } else if (options_.verbose) {
         note("the pages tier is not available: " + pages.error().message);
     }
+    collector_->watch_contract(
+        [this] { return ContractTracer::load({.max_frames = options_.max_frames}, tracer_->stack_maps()); });
     on_event(RunStarted{MEMTRACE_VERSION, wall_ns(), monotonic_ns(), options_.min_age_ns, options_.max_live,
                         tracer_->kernel_bytes(), features.costs.emulated_ns});
     return {};
@@ -267,7 +269,8 @@ Status Session::wait(std::uint64_t until_ns) {
     for (const auto& [pid, fd] : watched) {
         fds.push_back({fd, POLLIN, 0});
     }
-    fds.push_back({collector_->pages_fd(), POLLIN, 0}); // -1 is passed over
+    fds.push_back({collector_->contract_fd(), POLLIN, 0}); // -1 is passed over
+    fds.push_back({collector_->pages_fd(), POLLIN, 0});
     const std::uint64_t now = monotonic_ns();
     const auto left = until_ns > now ? (until_ns - now + 999'999) / 1'000'000 : 0;
     if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<std::uint64_t>(left, 1 << 30))) < 0 && errno != EINTR) {
@@ -282,6 +285,9 @@ Status Session::wait(std::uint64_t until_ns) {
     }
     if (fds.back().revents != 0) {
         collector_->read_pages();
+    }
+    if (fds[fds.size() - 2].revents != 0) {
+        collector_->read_contract();
     }
     for (std::size_t i = 0; i < watched.size(); ++i) {
         if (fds[i + 2].revents != 0) {

@@ -77,6 +77,8 @@ struct RawTexts {
     std::string max_overhead = "5%";
     std::string debuginfod; ///< kFromEnvironment, or servers
     std::string debuginfod_timeout = "30s";
+    std::string level = "high";
+    std::string timeout = "10s";
 };
 
 constexpr const char* kFromEnvironment = "true"; // what CLI11 makes of a flag without a value
@@ -189,6 +191,18 @@ void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
         options.command = Command::doctor;
     });
 
+    auto* cleanup =
+        app.add_subcommand("cleanup", "asks a program that has the probes of include/memtrace/probes.h to give memory back");
+    cleanup->add_option("--pid", options.pids, "whom to ask")
+        ->type_name("PID")
+        ->required()
+        ->expected(1)
+        ->check(number_validator());
+    cleanup->add_option("--level", raw.level, "how urgently: low, high or critical (high)")
+        ->check(CLI::IsMember({"low", "high", "critical"}));
+    cleanup->add_option("--timeout", raw.timeout, "how long to wait for the answer (10s)")->check(duration_validator());
+    cleanup->callback([&options] { options.command = Command::cleanup; });
+
     auto* replay = app.add_subcommand("replay", "the reports of a recorded run, without root");
     replay->add_option("RECORDING", options.files, "written by --record")->required()->expected(1);
     replay->add_option("--output", options.output, "text or json: json gives the last report")
@@ -227,6 +241,9 @@ std::string complaint(const Options& options) {
     if (options.debuginfod_timeout_ns < 1'000'000'000) {
         return "--debuginfod-timeout is at least 1s";
     }
+    if (options.command == Command::cleanup) {
+        return "";
+    }
     const int targets = !options.pids.empty() + !options.comm.empty() + !options.cgroup.empty() + !options.launch.empty();
     if (options.command != Command::trace && options.command != Command::probes) {
         return targets == 0 ? "" : "only tracing and probes look at processes: leave out --pid, --comm, --cgroup and -- COMMAND";
@@ -257,6 +274,8 @@ void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
     if (!raw.duration.empty()) {
         options.duration_ns = *parse_duration(raw.duration);
     }
+    options.timeout_ns = *parse_duration(raw.timeout);
+    options.level = raw.level == "low" ? 1 : raw.level == "high" ? 2 : 3;
     options.interval_ns = *parse_duration(raw.interval);
     options.interval_given = app.count("--interval") != 0;
     options.min_age_ns = *parse_duration(raw.min_age);
@@ -317,7 +336,7 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
     RawTexts raw;
     CLI::App app("Finds memory leaks in running programs: says which call sites leak, how fast, and what the tracing costs.\n\n"
                  "  memtrace --pid PID [--pid PID ...] | --comm NAME | --cgroup PATH | -- COMMAND [ARG ...]  [OPTIONS]\n"
-                 "  memtrace report SNAPSHOT | diff OLD NEW | probes --pid PID | doctor | replay RECORDING\n",
+                 "  memtrace report SNAPSHOT | diff OLD NEW | probes --pid PID | doctor | cleanup --pid PID | replay RECORDING\n",
                  "memtrace");
     app.footer("Exit status: 0 fine; 1 failed; 2 bad usage; 3 --fail-on found something.\n"
                "Ctrl-C prints the last report and detaches; a second one leaves at once. Tracing needs root.");

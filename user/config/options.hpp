@@ -10,7 +10,7 @@
 
 namespace memtrace {
 
-enum class Command : std::uint8_t { trace, report, diff, probes, doctor, replay };
+enum class Command : std::uint8_t { trace, report, diff, probes, doctor, replay, cleanup };
 
 /// Exit statuses.
 constexpr int kExitFine = 0;
@@ -54,6 +54,10 @@ struct Options {
     std::uint64_t debuginfod_timeout_ns = 30'000'000'000; ///< for one file, and for the last report's wait
     bool quiet = false;
     bool verbose = false;
+
+    // cleanup
+    unsigned level = 2; ///< 1 low, 2 high, 3 critical
+    std::uint64_t timeout_ns = 10'000'000'000;
 
     // report, diff, replay
     std::vector<std::string> files;

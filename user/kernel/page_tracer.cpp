@@ -2,6 +2,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,10 +32,11 @@ struct Parts {
     bool mappings = true;
 };
 
+constexpr const char* kMappingExits[] = {"sys_exit_mmap", "sys_exit_mremap", "sys_exit_brk"};
+
 std::vector<bpf_program*> mapping_programs(const Skeleton& skeleton) {
     const auto& programs = skeleton->progs;
-    return {programs.mmap_exit,   programs.munmap_enter, programs.mremap_enter,
-            programs.mremap_exit, programs.brk_enter,    programs.brk_exit};
+    return {programs.munmap_enter, programs.mremap_enter, programs.brk_enter, programs.mapping_exit};
 }
 
 Skeleton load_parts(const PageLimits& limits, const std::optional<StackMaps>& maps, const Parts& parts) {
@@ -56,6 +58,8 @@ Skeleton load_parts(const PageLimits& limits, const std::optional<StackMaps>& ma
         return nullptr;
     }
     skeleton->rodata->max_frames = limits.max_frames;
+    skeleton->rodata->mmap_number = SYS_mmap;
+    skeleton->rodata->mremap_number = SYS_mremap;
     skeleton->rodata->page_bytes = static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE));
     return pages_bpf__load(skeleton.get()) == 0 ? std::move(skeleton) : nullptr;
 }
@@ -82,8 +86,9 @@ struct PageTracer::Impl {
 
     [[nodiscard]] static int fd(const bpf_map* map) { return bpf_map__fd(map); }
 
-    bool attach(bpf_program* program) {
-        auto* link = bpf_program__attach(program);
+    bool attach(bpf_program* program) { return keep(bpf_program__attach(program)); }
+
+    bool keep(bpf_link* link) {
         if (link != nullptr) {
             links.push_back(link);
         }
@@ -93,7 +98,14 @@ struct PageTracer::Impl {
     /// All of them or none: a part that sees mappings only begin would be worse than none.
     bool attach_all(const std::vector<bpf_program*>& programs) {
         const auto before = links.size();
-        if (std::all_of(programs.begin(), programs.end(), [this](auto* program) { return attach(program); })) {
+        const auto attach_one = [this](bpf_program* program) {
+            return program == skeleton->progs.mapping_exit
+                       ? std::all_of(
+                             std::begin(kMappingExits), std::end(kMappingExits),
+                             [&](const char* exit) { return keep(bpf_program__attach_tracepoint(program, "syscalls", exit)); })
+                       : attach(program);
+        };
+        if (std::all_of(programs.begin(), programs.end(), attach_one)) {
             return true;
         }
         std::for_each(links.begin() + static_cast<std::ptrdiff_t>(before), links.end(), bpf_link__destroy);

@@ -3,7 +3,7 @@
 // (data of the first step, how many steps, where to enter)
 extern "C" {
 void memtrace_working_set(std::uint64_t* data, std::size_t steps, const char* entry);
-extern const char memtrace_working_set_steps[] __attribute__((visibility("hidden")));
+void memtrace_working_set_steps(); // not to be called: where the first step is
 }
 
 #if defined(__x86_64__)
@@ -52,7 +52,8 @@ void WorkingSet::run(std::size_t steps) {
     if (steps == 0) {
         return;
     }
-    memtrace_working_set(&data_[at_ * kStride], steps, memtrace_working_set_steps + at_ * kStepBytes);
+    const auto* const first = reinterpret_cast<const char*>(&memtrace_working_set_steps);
+    memtrace_working_set(&data_[at_ * kStride], steps, first + at_ * kStepBytes);
     at_ = (at_ + steps) % kSteps;
 }
 

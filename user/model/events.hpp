@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "model/contract_events.hpp"
 #include "model/page_events.hpp"
 
 namespace memtrace {
@@ -150,6 +151,7 @@ struct ReportDue {
 
 using Event = std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined,
                            SiteSample, ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue, PagesStarted,
-                           PageSiteDefined, PageSiteSample, PageSample>;
+                           PageSiteDefined, PageSiteSample, PageSample, ContractStarted, ObjectTold, ReferenceTold, ResourceTold,
+                           PoolTold, CleanupTold, ThreadEnded, HandlePlaced>;
 
 } // namespace memtrace

@@ -17,6 +17,11 @@ void drop_every_second(std::vector<T>& values) {
     values.resize(kept);
 }
 
+/// Whether a counter of losses means that events of the contract tier are missing. A stack that is missing changes no figure.
+bool loses_told(const std::string& counter) {
+    return counter == "events_lost" || (counter.starts_with("contract_") && counter.find("stack") == std::string::npos);
+}
+
 } // namespace
 
 void Model::apply(const Event& event) {
@@ -49,6 +54,9 @@ void Model::on(const ProcessEnded& event) {
         return;
     }
     found->second.ended = event.reason;
+    if (event.reason == EndReason::exited) {
+        found->second.references.end();
+    }
 }
 
 void Model::on(const ModuleMapped& event) {
@@ -106,7 +114,12 @@ void Model::on(const CounterSample& event) {
         ++ignored_;
         return;
     }
-    auto& counter = found->second.counters[event.name];
+    auto& process = found->second;
+    auto& counter = process.counters[event.name];
+    if (event.loss && event.value > counter.value && loses_told(event.name)) {
+        process.references.lost(process.last_mono_ns);
+        process.resources.lost(process.last_mono_ns);
+    }
     counter.value = event.value;
     counter.loss = event.loss;
 }
@@ -134,6 +147,10 @@ void Model::on(const TickEnded& event) {
             continue;
         }
         process.last_mono_ns = event.mono_ns;
+        if (process.contract) {
+            process.references.settle(event.mono_ns);
+            process.resources.settle(event.mono_ns);
+        }
         auto& timeline = process.timeline;
         if (timeline.pending != 0) { // the last entry was there only to be the newest
             timeline.mono_ns.pop_back();
@@ -175,6 +192,7 @@ void Model::on(const ReportDue&) {
         for (auto& [name, counter] : process.counters) {
             counter.at_report = counter.value;
         }
+        process.resources.reported();
         process.usage_at_report = process.usage;
         process.report_mono_ns = process.last_mono_ns;
     }
@@ -215,6 +233,66 @@ void Model::on(const PageSample& event) {
         return;
     }
     found->second.page_totals = event;
+}
+
+Process* Model::told_of(ProcessId id) {
+    const auto found = processes_.find(id);
+    if (found == processes_.end() || !found->second.contract) {
+        ++ignored_;
+        return nullptr;
+    }
+    return &found->second;
+}
+
+void Model::on(const ContractStarted& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end()) {
+        ++ignored_;
+        return;
+    }
+    found->second.contract = event;
+}
+
+void Model::on(const ObjectTold& event) {
+    if (auto* process = told_of(event.origin.process)) {
+        process->references.on(event);
+    }
+}
+
+void Model::on(const ReferenceTold& event) {
+    if (auto* process = told_of(event.origin.process)) {
+        process->references.on(event);
+    }
+}
+
+void Model::on(const ResourceTold& event) {
+    if (auto* process = told_of(event.origin.process)) {
+        process->resources.on(event);
+    }
+}
+
+void Model::on(const PoolTold& event) {
+    if (auto* process = told_of(event.origin.process)) {
+        process->resources.on(event);
+    }
+}
+
+void Model::on(const CleanupTold& event) {
+    if (auto* process = told_of(event.origin.process)) {
+        process->resources.on(event);
+    }
+}
+
+void Model::on(const ThreadEnded& event) {
+    if (auto* process = told_of(event.process)) {
+        process->resources.on(event);
+    }
+}
+
+void Model::on(const HandlePlaced& event) {
+    if (auto* process = told_of(event.process)) {
+        process->references.on(event);
+    }
 }
 
 } // namespace memtrace

@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "model/events.hpp"
+#include "model/references.hpp"
+#include "model/resources.hpp"
 
 namespace memtrace {
 
@@ -74,6 +76,9 @@ struct Process {
     std::optional<PagesStarted> pages; ///< the pages tier follows it
     PageSample page_totals;
     std::vector<PageSiteId> page_sites;
+    std::optional<ContractStarted> contract; ///< the contract tier follows it
+    ReferenceLedger references;
+    ResourceTable resources;
 };
 
 struct Module {
@@ -121,6 +126,17 @@ private:
     void on(const PageSiteDefined& event);
     void on(const PageSiteSample& event);
     void on(const PageSample& event);
+    void on(const ContractStarted& event);
+    void on(const ObjectTold& event);
+    void on(const ReferenceTold& event);
+    void on(const ResourceTold& event);
+    void on(const PoolTold& event);
+    void on(const CleanupTold& event);
+    void on(const ThreadEnded& event);
+    void on(const HandlePlaced& event);
+
+    /// The process that an event of the contract tier is about; nullptr, and counted, where it is unknown.
+    Process* told_of(ProcessId id);
 
     RunStarted run_;
     TickEnded now_;

@@ -6,14 +6,15 @@
 #include "analyze/estimate.hpp"
 #include "analyze/verdict.hpp"
 #include "base/clock.hpp"
+#include "report/build_parts.hpp"
 
 namespace memtrace {
-
-namespace {
 
 double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
     return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) / static_cast<double>(kNanosPerSecond) : 0;
 }
+
+namespace {
 
 /// FNV-1a (Fowler, Noll, Vo), 64 bits: stable between runs and machines, unlike std::hash.
 class StableHash {
@@ -81,6 +82,20 @@ void add_frame(const Model& model, const Frame& frame, std::vector<ReportFrame>&
     }
 }
 
+} // namespace
+
+std::vector<ReportFrame> build_stack(const Model& model, StackId id) {
+    std::vector<ReportFrame> frames;
+    if (const auto* stack = model.stack(id)) {
+        for (const auto& frame : stack->frames) {
+            add_frame(model, frame, frames);
+        }
+    }
+    return frames;
+}
+
+namespace {
+
 std::string site_id(const Model& model, const std::string& allocator, const std::string& function, StackId id) {
     StableHash hash;
     hash.add(allocator);
@@ -130,9 +145,7 @@ ReportSite build_site(const Model& model, const Process& process, const Site& si
     out.function = site.about.function;
     if (const auto* stack = model.stack(site.about.stack)) {
         out.stack_truncated = stack->truncated;
-        for (const auto& frame : stack->frames) {
-            add_frame(model, frame, out.stack);
-        }
+        out.stack = build_stack(model, site.about.stack);
     }
     return out;
 }
@@ -246,9 +259,7 @@ ReportPageSite build_page_site(const Model& model, const PageSite& site, double 
     }
     if (const auto* stack = model.stack(site.about.stack)) {
         out.stack_truncated = stack->truncated;
-        for (const auto& frame : stack->frames) {
-            add_frame(model, frame, out.stack);
-        }
+        out.stack = build_stack(model, site.about.stack);
     }
     return out;
 }
@@ -373,7 +384,10 @@ Report build_report(const Model& model, ProcessId id) {
     build_sites(model, *process, report);
     build_coverage(model, *process, report);
     build_totals_interval(model, *process, report);
+    build_references(model, *process, report);
+    build_resources(model, *process, report);
     build_verdict(*process, report);
+    add_told_to_verdict(report);
     return report;
 }
 

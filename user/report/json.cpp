@@ -5,28 +5,17 @@
 
 #include <nlohmann/json.hpp>
 
+#include "report/json_parts.hpp"
 #include "report/render.hpp"
 
 namespace memtrace {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-/// One line; bytes that are not UTF-8 become U+FFFD instead of an exception.
-std::string dump(const Json& value) {
-    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-/// JSON has no NaN and no infinity.
-double finite(double value) {
-    return std::isfinite(value) ? value : 0;
-}
-
 void append_string(std::string& out, const std::string& text) {
     for (const unsigned char byte : text) {
         if (byte < 0x20 || byte >= 0x7f || byte == '"' || byte == '\\') {
-            out += dump(Json(text));
+            out += dump_json(Json(text));
             return;
         }
     }
@@ -52,8 +41,18 @@ Json interval_json(const double (&interval)[2]) {
     return Json::array({finite(interval[0]), finite(interval[1])});
 }
 
-void append_stack(std::string& out, const std::vector<ReportFrame>& stack) {
-    out += R"(,"stack":[)";
+} // namespace
+
+std::string dump_json(const Json& value) {
+    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+double finite(double value) {
+    return std::isfinite(value) ? value : 0;
+}
+
+void append_stack(std::string& out, const char* key, const std::vector<ReportFrame>& stack) {
+    out += std::string(",\"") + key + "\":[";
     for (std::size_t i = 0; i < stack.size(); ++i) {
         if (i > 0) {
             out += ',';
@@ -62,6 +61,8 @@ void append_stack(std::string& out, const std::vector<ReportFrame>& stack) {
     }
     out += ']';
 }
+
+namespace {
 
 /// `site` as an object, appended to `out`.
 void append_site(std::string& out, const ReportSite& site) {
@@ -84,9 +85,9 @@ void append_site(std::string& out, const ReportSite& site) {
                        {"allocator", site.allocator},
                        {"function", site.function},
                        {"stack_truncated", site.stack_truncated}};
-    out += dump(head);
+    out += dump_json(head);
     out.pop_back(); // the object goes on
-    append_stack(out, site.stack);
+    append_stack(out, "stack", site.stack);
     out += '}';
 }
 
@@ -98,9 +99,9 @@ void append_page_site(std::string& out, const ReportPageSite& site) {
                        {"events", site.events},
                        {"bytes_per_s", finite(site.bytes_per_s)},
                        {"stack_truncated", site.stack_truncated}};
-    out += dump(head);
+    out += dump_json(head);
     out.pop_back(); // the object goes on
-    append_stack(out, site.stack);
+    append_stack(out, "stack", site.stack);
     out += '}';
 }
 
@@ -113,7 +114,7 @@ void append_pages(std::string& out, const ReportPages& pages) {
         {"sources", pages.sources},           {"faulted_bytes", pages.faulted_bytes},   {"returned_bytes", pages.returned_bytes},
         {"mapped_bytes", pages.mapped_bytes}, {"unmapped_bytes", pages.unmapped_bytes}, {"other_sites", pages.other_sites},
         {"other_bytes", pages.other_bytes}};
-    out += R"(,"pages":)" + dump(head);
+    out += R"(,"pages":)" + dump_json(head);
     out.pop_back(); // the object goes on
     out += R"(,"sites":[)";
     for (std::size_t i = 0; i < pages.sites.size(); ++i) {
@@ -128,16 +129,6 @@ void append_pages(std::string& out, const ReportPages& pages) {
 Json process_json(const ReportProcess& process) {
     return {{"pid", process.pid},         {"start_time", process.start_time}, {"comm", process.comm},  {"exe", process.exe},
             {"cmdline", process.cmdline}, {"rss_bytes", process.rss_bytes},   {"state", process.state}};
-}
-
-/// Spelled out: from a map, the library would make an array of pairs where the keys look like it.
-template <typename Map>
-Json object_json(const Map& map) {
-    Json object = Json::object();
-    for (const auto& [key, value] : map) {
-        object[key] = value;
-    }
-    return object;
 }
 
 Json coverage_json(const ReportCoverage& coverage) {
@@ -190,7 +181,7 @@ void render_json(const Report& report, std::ostream& out) {
                        {"coverage", coverage_json(report.coverage)},
                        {"totals", totals_json(report.totals)},
                        {"verdict", verdict_json(report.verdict)}};
-    std::string buffer = dump(head);
+    std::string buffer = dump_json(head);
     buffer.pop_back(); // the object goes on
     buffer += R"(,"sites":[)";
     for (std::size_t i = 0; i < report.sites.size(); ++i) {
@@ -203,13 +194,11 @@ void render_json(const Report& report, std::ostream& out) {
             buffer.clear();
         }
     }
-    // Of the schema from its beginning, so that readers find them: nothing traces resources and references yet.
-    const Json tail = {{"resources", Json::array()},
-                       {"references", {{"objects", 0}, {"edges", 0}, {"cycles", Json::array()}, {"errors", Json::array()}}},
-                       {"alerts", Json::array()}};
     buffer += ']';
     append_pages(buffer, report.pages);
-    out << buffer << ',' << dump(tail).substr(1) << '\n';
+    append_resources(buffer, report.resources);
+    append_references(buffer, report.references);
+    out << buffer << R"(,"alerts":[]})" << '\n'; // of the schema from its beginning, so that readers find them
 }
 
 } // namespace memtrace

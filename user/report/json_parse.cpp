@@ -9,6 +9,7 @@
 
 #include "base/clock.hpp"
 #include "report/json_fields.hpp"
+#include "report/json_parse_parts.hpp"
 #include "report/render.hpp"
 
 namespace memtrace {
@@ -60,18 +61,23 @@ ReportFrame read_frame(const Json& json, const std::string& where, std::string& 
     return frame;
 }
 
-std::vector<ReportFrame> read_stack(const Fields& fields, std::string& error) {
+} // namespace
+
+std::vector<ReportFrame> read_stack(const JsonFields& fields, const char* key, std::string& error) {
     std::vector<ReportFrame> frames;
-    const Json& stack = fields.elements("stack");
+    const Json& stack = fields.elements(key);
     if (stack.size() > kMaxFrames) {
-        fields.complain("stack", "has more than " + std::to_string(kMaxFrames) + " frames");
+        fields.complain(key, "has more than " + std::to_string(kMaxFrames) + " frames");
         return frames;
     }
     for (const auto& frame : stack) {
-        frames.push_back(read_frame(frame, fields.path("stack[" + std::to_string(frames.size()) + "]"), error));
+        const auto where = std::string(key) + "[" + std::to_string(frames.size()) + "]";
+        frames.push_back(read_frame(frame, fields.path(where), error));
     }
     return frames;
 }
+
+namespace {
 
 ReportSite read_site(const Json& json, const std::string& where, std::string& error) {
     const Fields fields(json, where, error);
@@ -96,7 +102,7 @@ ReportSite read_site(const Json& json, const std::string& where, std::string& er
     fields.string("allocator", site.allocator);
     fields.string("function", site.function);
     fields.boolean("stack_truncated", site.stack_truncated);
-    site.stack = read_stack(fields, error);
+    site.stack = read_stack(fields, "stack", error);
     return site;
 }
 
@@ -110,7 +116,7 @@ ReportPageSite read_page_site(const Json& json, const std::string& where, std::s
     fields.count("events", site.events);
     fields.number("bytes_per_s", site.bytes_per_s);
     fields.boolean("stack_truncated", site.stack_truncated);
-    site.stack = read_stack(fields, error);
+    site.stack = read_stack(fields, "stack", error);
     return site;
 }
 
@@ -228,6 +234,10 @@ void read_head(const Json& root, Report& report, std::string& error) {
     if (const Json* pages = fields.find("pages")) {
         report.pages = read_pages(*pages, error);
     }
+    if (const Json* references = fields.find("references")) {
+        report.references = read_references(*references, error);
+    }
+    report.resources = read_resources(fields, error);
     static_cast<void>(fields.require("sites"));
     static_cast<void>(fields.elements("sites"));
 }

@@ -124,6 +124,141 @@ struct ReportPages {
     std::uint64_t other_bytes = 0;
 };
 
+struct ReportObject {
+    std::string id; ///< its address: "0x5581c0de"
+    std::string type;
+    std::uint64_t bytes = 0;
+    std::uint64_t strong = 0; ///< references
+    std::uint64_t weak = 0;
+};
+
+/// A reference by which one object of a cycle keeps the next one alive.
+struct ReportCycleHandle {
+    std::string from;   ///< id of the object that holds it
+    std::string to;     ///< id of the object that it refers to
+    std::string handle; ///< its address; empty: none, the one object lies in the other
+    std::vector<ReportFrame> acquired_at;
+};
+
+/// Objects that keep but each other alive. Cycles alike (types, and where their references were taken) are one entry.
+struct ReportCycle {
+    std::vector<ReportObject> objects;      ///< those of one of the cycles, the first kMaxCycleObjects of them
+    std::uint64_t bytes = 0;                ///< of all objects of that one
+    std::uint64_t other_objects = 0;        ///< (added) not listed
+    std::vector<ReportCycleHandle> handles; ///< (added) the shortest way round, as far as it is listed
+    std::uint64_t retained_objects = 0;     ///< (added) alive only because of it, besides its own
+    std::uint64_t retained_bytes = 0;       ///< (added)
+    std::uint64_t count = 1;                ///< (added) cycles like this one
+    std::uint64_t total_bytes = 0;          ///< (added) of all of them, with what hangs on them
+    std::string verdict;                    ///< (added) definite; suspect: events were lost
+};
+
+struct ReportReferenceError {
+    std::string kind;   ///< reference_error_name(): double_release, lost_release, ...
+    std::string object; ///< its id
+    std::vector<ReportFrame> acquired_at;
+    std::vector<ReportFrame> released_at; ///< or where the object or the handle ended
+    std::vector<ReportFrame> before_at;   ///< (added) double_release: the release before
+    std::string type;                     ///< (added)
+    std::uint64_t bytes = 0;              ///< (added) of the object
+    std::string handle;                   ///< (added) its address; empty: of no single one
+    std::uint64_t count = 1;              ///< (added) errors like this one
+    std::string verdict;                  ///< (added) definite | probable | suspect
+    std::string evidence;                 ///< (added) in words
+};
+
+struct ReportReferences {
+    bool followed = false;           ///< (added) the program tells of its objects or resources; not in the JSON where it does not
+    std::uint64_t objects = 0;       ///< that are alive
+    std::uint64_t edges = 0;         ///< from one to another
+    std::vector<ReportCycle> cycles; ///< by total_bytes, largest first
+    std::vector<ReportReferenceError> errors;      ///< the most certain first, then by count
+    std::uint64_t references = 0;                  ///< (added) strong and weak ones that are held
+    std::uint64_t sampled_one_in = 1;              ///< (added) objects
+    std::vector<std::string> sources;              ///< (added)
+    std::uint64_t other_cycles = 0;                ///< (added) not listed
+    std::uint64_t other_errors = 0;                ///< (added)
+    std::map<std::string, std::uint64_t> counters; ///< (added) what could not be kept or made sense of, where not zero
+};
+
+struct ReportResource {
+    std::string kind;
+    std::string id;
+    std::string state = "live"; ///< live | leaked: who could give it back has gone
+    double age_s = 0;
+    double idle_s = 0; ///< since it was last used
+    std::uint64_t bytes = 0;
+    std::string parent; ///< "kind id" of the resource that it belongs to, or its id alone; empty: none
+    std::string name;
+    std::vector<ReportFrame> acquired_at;
+    std::string verdict;  ///< definite | probable | suspect | stable
+    std::string evidence; ///< (added)
+    std::int32_t tid = 0; ///< (added) of the thread that used it last
+};
+
+/// (added) All resources of a kind.
+struct ReportResourceKind {
+    std::string kind;
+    std::uint64_t live = 0;
+    std::uint64_t leaked = 0; ///< of those
+    std::uint64_t bytes = 0;  ///< of the live ones
+    std::uint64_t acquired = 0;
+    std::uint64_t released = 0;
+    double lifetime_p50_s = 0; ///< of those released
+    double lifetime_p99_s = 0;
+    double idle_p99_s = 0; ///< longest time between two uses of one, those released
+};
+
+/// (added) Something was done to a resource that cannot be done any more.
+struct ReportResourceError {
+    std::string error; ///< double_release | use_after_release
+    std::string kind;
+    std::string id;
+    std::uint64_t count = 1;
+    std::vector<ReportFrame> acquired_at;
+    std::vector<ReportFrame> released_at;
+    std::vector<ReportFrame> used_at; ///< where it was used or given back again
+    std::string verdict;
+};
+
+/// (added)
+struct ReportPool {
+    std::string name;
+    std::string id; ///< its address
+    std::uint64_t in_use = 0;
+    std::uint64_t limit = 0;            ///< 0: none
+    std::uint64_t peak = 0;             ///< most that were in use
+    std::uint64_t waits = 0;            ///< somebody waited, or was refused
+    std::uint64_t waits_now = 0;        ///< since the report before; not in the JSON
+    std::vector<ReportFrame> waited_at; ///< the last one
+    std::string verdict;                ///< definite: exhausted | suspect | stable
+    std::string evidence;
+};
+
+/// (added) An emergency cleanup that a tracer asked for.
+struct ReportCleanup {
+    std::string level; ///< low | high | critical
+    bool ended = false;
+    std::uint64_t wanted_bytes = 0;
+    std::uint64_t freed_bytes = 0;
+    std::uint64_t released = 0; ///< resources
+    double duration_s = 0;
+    double age_s = 0; ///< since it began
+};
+
+/// What the program tells of its resources: the schema's resources[], and what was added beside it.
+struct ReportResources {
+    std::vector<ReportResource> listed; ///< the worst first: leaked, then by age beyond what is usual, then by age
+    std::uint64_t other = 0;            ///< not listed
+    std::uint64_t other_bytes = 0;
+    std::vector<ReportResourceKind> kinds; ///< by name
+    std::vector<ReportResourceError> errors;
+    std::uint64_t other_errors = 0;
+    std::vector<ReportPool> pools;                 ///< by name
+    std::vector<ReportCleanup> cleanups;           ///< the newest last
+    std::map<std::string, std::uint64_t> counters; ///< what could not be kept or made sense of, where not zero
+};
+
 struct Report {
     std::string tool_version;
     std::string time;               ///< RFC 3339
@@ -137,6 +272,8 @@ struct Report {
     ReportVerdict verdict;
     std::vector<ReportSite> sites; ///< sorted by live_bytes, largest first, ties by id
     ReportPages pages;
+    ReportReferences references;
+    ReportResources resources;
 };
 
 } // namespace memtrace

@@ -10,6 +10,7 @@
 #include "report/format.hpp"
 #include "report/render.hpp"
 #include "report/text_parts.hpp"
+#include "report/text_told.hpp"
 
 namespace memtrace {
 
@@ -80,7 +81,9 @@ public:
         if (!only_pages()) {
             totals();
         }
+        write_told_head(out_, report_, kIndent, paint_);
         write_pages();
+        write_told_sections(out_, report_, options_, paint_);
         if (!only_pages()) {
             sites();
         }

@@ -60,8 +60,9 @@ std::string wrapped(const std::string& text, std::size_t first_column, std::size
 void write_stack(std::ostream& out, const std::vector<ReportFrame>& stack, bool truncated, const StackStyle& style,
                  const Paint& paint) {
     const std::string margin(style.indent, ' ');
-    const std::size_t shown = std::min(style.most, stack.size());
-    for (std::size_t i = 0; i < shown; ++i) {
+    const std::size_t first = std::min(style.first, stack.size());
+    const std::size_t shown = std::min(style.most, stack.size() - first) + first;
+    for (std::size_t i = first; i < shown; ++i) {
         out << margin << '#' << i << ' ' << frame_text(stack[i], style.verbose, paint) << '\n';
     }
     if (shown < stack.size()) {

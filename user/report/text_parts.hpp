@@ -30,6 +30,7 @@ struct StackStyle {
     std::size_t most = SIZE_MAX; ///< frames shown
     bool verbose = false;        ///< whole names and paths
     std::size_t indent = 6;
+    std::size_t first = 0; ///< frame shown first: those before it are passed over, and keep their numbers
 };
 
 /// "#0 function (file:line:column) [module+0xoffset]", a line each; then what is missing: frames not shown, or "... (stack incomplete)".

@@ -55,6 +55,22 @@ template <>
 constexpr std::uint16_t kKind<PageSample> = 16;
 template <>
 constexpr std::uint16_t kKind<ModeChanged> = 17;
+template <>
+constexpr std::uint16_t kKind<ContractStarted> = 18;
+template <>
+constexpr std::uint16_t kKind<ObjectTold> = 19;
+template <>
+constexpr std::uint16_t kKind<ReferenceTold> = 20;
+template <>
+constexpr std::uint16_t kKind<ResourceTold> = 21;
+template <>
+constexpr std::uint16_t kKind<PoolTold> = 22;
+template <>
+constexpr std::uint16_t kKind<CleanupTold> = 23;
+template <>
+constexpr std::uint16_t kKind<ThreadEnded> = 24;
+template <>
+constexpr std::uint16_t kKind<HandlePlaced> = 25;
 
 // A T, const where it is written and not const where it is read.
 template <typename T, typename Of>
@@ -142,6 +158,43 @@ void fields(A& archive, Is<PageSample> auto& e) {
     archive(e.process, e.faulted_bytes, e.returned_bytes, e.mapped_bytes, e.unmapped_bytes);
 }
 
+template <typename A>
+void fields(A& archive, Is<ContractStarted> auto& e) {
+    archive(e.process, e.sources, e.sampled_one_in);
+}
+template <typename A>
+void fields(A& archive, Is<ContractOrigin> auto& e) {
+    archive(e.process, e.mono_ns, e.tid, e.stack);
+}
+template <typename A>
+void fields(A& archive, Is<ObjectTold> auto& e) {
+    archive(e.origin, e.action, e.address, e.bytes, e.type, e.strong, e.weak);
+}
+template <typename A>
+void fields(A& archive, Is<ReferenceTold> auto& e) {
+    archive(e.origin, e.action, e.object, e.handle, e.from, e.strong, e.count);
+}
+template <typename A>
+void fields(A& archive, Is<ResourceTold> auto& e) {
+    archive(e.origin, e.action, e.kind, e.id, e.parent, e.bytes, e.name, e.age_ns, e.idle_ns);
+}
+template <typename A>
+void fields(A& archive, Is<PoolTold> auto& e) {
+    archive(e.origin, e.action, e.pool, e.name, e.in_use, e.limit);
+}
+template <typename A>
+void fields(A& archive, Is<CleanupTold> auto& e) {
+    archive(e.origin, e.ended, e.level, e.bytes, e.released);
+}
+template <typename A>
+void fields(A& archive, Is<ThreadEnded> auto& e) {
+    archive(e.process, e.mono_ns, e.tid);
+}
+template <typename A>
+void fields(A& archive, Is<HandlePlaced> auto& e) {
+    archive(e.process, e.handle, e.place, e.owner);
+}
+
 // The fewest bytes that an element of a vector takes: what a count is checked against before anything is reserved for it.
 template <typename T>
 constexpr std::size_t kLeastSize = 0;
@@ -153,6 +206,31 @@ template <>
 constexpr std::size_t kLeastSize<Frame> = 4 + 8;
 template <>
 constexpr std::size_t kLeastSize<SymbolLine> = 4 + 4 + 4 + 1;
+
+// The last value of an enumeration, and what is wrong with one beyond it.
+template <typename E>
+struct EnumRange {
+    E last;
+    const char* problem;
+};
+template <typename E>
+constexpr EnumRange<E> kEnum;
+template <>
+constexpr EnumRange<EndReason> kEnum<EndReason> = {EndReason::detached, "the reason for a process's end is unknown"};
+template <>
+constexpr EnumRange<TraceMode> kEnum<TraceMode> = {TraceMode::pages, "the mode of tracing is unknown"};
+template <>
+constexpr EnumRange<PageKind> kEnum<PageKind> = {PageKind::brk, "what a site does to memory is unknown"};
+template <>
+constexpr EnumRange<ObjectAction> kEnum<ObjectAction> = {ObjectAction::destroyed, "what happened to an object is unknown"};
+template <>
+constexpr EnumRange<ReferenceAction> kEnum<ReferenceAction> = {ReferenceAction::moved, "what happened to a reference is unknown"};
+template <>
+constexpr EnumRange<ResourceAction> kEnum<ResourceAction> = {ResourceAction::released, "what happened to a resource is unknown"};
+template <>
+constexpr EnumRange<PoolAction> kEnum<PoolAction> = {PoolAction::limited, "what happened to a pool is unknown"};
+template <>
+constexpr EnumRange<HandlePlace> kEnum<HandlePlace> = {HandlePlace::object, "the place of a handle is unknown"};
 
 class Encoder {
 public:
@@ -177,15 +255,18 @@ private:
         out_.write(value);
     }
     void put(bool value) { out_.write<std::uint8_t>(value ? 1 : 0); }
-    void put(EndReason value) { out_.write(static_cast<std::uint8_t>(value)); }
-    void put(TraceMode value) { out_.write(static_cast<std::uint8_t>(value)); }
-    void put(PageKind value) { out_.write(static_cast<std::uint8_t>(value)); }
+    template <typename E>
+        requires std::is_enum_v<E>
+    void put(E value) {
+        out_.write(static_cast<std::uint8_t>(value));
+    }
     void put(const std::string& value) { out_.string(value); }
     template <typename Tag>
     void put(Id<Tag> id) {
         out_.write(id.value);
     }
     void put(const Frame& value) { fields(*this, value); }
+    void put(const ContractOrigin& value) { fields(*this, value); }
     void put(const SymbolLine& value) { fields(*this, value); }
     template <typename T>
     void put(const std::vector<T>& values) {
@@ -235,30 +316,15 @@ private:
             problem_ = "a flag is neither 0 nor 1";
         }
     }
-    void get(EndReason& value) {
+    template <typename E>
+        requires std::is_enum_v<E>
+    void get(E& value) {
         const auto raw = in_.read<std::uint8_t>();
-        if (raw > static_cast<std::uint8_t>(EndReason::detached)) {
-            problem_ = "the reason for a process's end is unknown";
+        if (raw > static_cast<std::uint8_t>(kEnum<E>.last)) {
+            problem_ = kEnum<E>.problem;
             return;
         }
-        value = static_cast<EndReason>(raw);
-    }
-    void get(TraceMode& value) {
-        const auto raw = in_.read<std::uint8_t>();
-        if (raw > static_cast<std::uint8_t>(TraceMode::pages)) {
-            problem_ = "the mode of tracing is unknown";
-            return;
-        }
-        value = static_cast<TraceMode>(raw);
-    }
-
-    void get(PageKind& value) {
-        const auto raw = in_.read<std::uint8_t>();
-        if (raw > static_cast<std::uint8_t>(PageKind::brk)) {
-            problem_ = "what a site does to memory is unknown";
-            return;
-        }
-        value = static_cast<PageKind>(raw);
+        value = static_cast<E>(raw);
     }
     void get(std::string& value) { value = in_.string(); }
     template <typename Tag>
@@ -266,6 +332,7 @@ private:
         id.value = in_.read<std::uint32_t>();
     }
     void get(Frame& value) { fields(*this, value); }
+    void get(ContractOrigin& value) { fields(*this, value); }
     void get(SymbolLine& value) { fields(*this, value); }
     template <typename T>
     void get(std::vector<T>& values) {

@@ -1,0 +1,94 @@
+#include "analyze/resource_findings.hpp"
+
+#include <cstdio>
+
+namespace memtrace {
+
+namespace {
+
+constexpr double kNsPerSecond = 1e9;
+
+bool lasted(std::uint64_t from_ns, std::uint64_t now_ns, std::uint64_t least_ns) {
+    return from_ns != 0 && now_ns > from_ns && now_ns - from_ns >= least_ns;
+}
+
+std::string seconds(std::uint64_t nanoseconds) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.3g s", static_cast<double>(nanoseconds) / kNsPerSecond);
+    return text;
+}
+
+/// `outlived`: releases of that kind after the same end. Where there are some, the program does that, and it says nothing.
+ResourceJudgement after_an_end(const ResourceKind& kind, std::uint64_t outlived, bool certain, std::string evidence,
+                               const ResourceThresholds& thresholds) {
+    ResourceJudgement judgement;
+    judgement.evidence = std::move(evidence);
+    if (outlived != 0) {
+        judgement.verdict = SiteVerdict::suspect;
+        judgement.evidence += ", though others of its kind were released after that";
+        return judgement;
+    }
+    judgement.leaked = true;
+    judgement.verdict = kind.released >= thresholds.sure_released ? SiteVerdict::definite : SiteVerdict::probable;
+    if (!certain) {
+        judgement.verdict = SiteVerdict::suspect;
+        judgement.evidence += "; events were lost, which may explain it";
+    }
+    return judgement;
+}
+
+/// Old and unused beyond the kind's own distributions. Empty: it is not.
+std::string unusually_old(const Resource& resource, const ResourceKind& kind, std::uint64_t now_ns,
+                          const ResourceThresholds& thresholds) {
+    if (kind.lifetimes.count() < thresholds.min_released || !lasted(resource.born_ns, now_ns, thresholds.min_age_ns)) {
+        return "";
+    }
+    const auto age = now_ns - resource.born_ns;
+    const auto idle = now_ns > resource.used_ns ? now_ns - resource.used_ns : 0;
+    const auto usual_age = kind.lifetimes.quantile(0.99);
+    const auto usual_idle = kind.idle.quantile(0.99);
+    const auto beyond = [&](std::uint64_t value, std::uint64_t usual) {
+        return static_cast<double>(value) > thresholds.factor * static_cast<double>(usual);
+    };
+    if (!beyond(age, usual_age) || (kind.touched && !beyond(idle, usual_idle))) {
+        return "";
+    }
+    auto text = "held for " + seconds(age) + ", 99 % of its kind for at most " + seconds(usual_age);
+    return kind.touched ? text + "; unused for " + seconds(idle) + ", they for at most " + seconds(usual_idle) : text;
+}
+
+} // namespace
+
+ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& kind, bool certain, std::uint64_t now_ns,
+                                 const ResourceThresholds& thresholds) {
+    if (lasted(resource.parent_gone_ns, now_ns, thresholds.settle_ns)) {
+        return after_an_end(kind, kind.outlived_parent, certain, "what it belongs to was released before it", thresholds);
+    }
+    if (lasted(resource.thread_ended_ns, now_ns, thresholds.settle_ns)) {
+        return after_an_end(kind, kind.outlived_thread + kind.handed_over, certain,
+                            "thread " + std::to_string(resource.tid) + ", which used it last, has ended", thresholds);
+    }
+    ResourceJudgement judgement;
+    judgement.evidence = unusually_old(resource, kind, now_ns, thresholds);
+    if (!judgement.evidence.empty()) {
+        judgement.verdict = SiteVerdict::suspect;
+    }
+    return judgement;
+}
+
+/// Waiting is what a pool is for. Exhausted is one from which nothing comes back while somebody waits.
+ResourceJudgement judge_pool(const Pool& pool, std::uint64_t now_ns, const ResourceThresholds& thresholds) {
+    ResourceJudgement judgement;
+    const bool full = pool.limit != 0 && pool.in_use >= pool.limit;
+    if (full && lasted(pool.starved_since_ns, now_ns, thresholds.settle_ns)) {
+        judgement.verdict = SiteVerdict::definite;
+        judgement.evidence = "exhausted: all " + std::to_string(pool.limit) + " are in use, and since somebody had to wait " +
+                             seconds(now_ns - pool.starved_since_ns) + " ago none was put back";
+    } else if (full && pool.waits > pool.waits_at_report) {
+        judgement.verdict = SiteVerdict::suspect;
+        judgement.evidence = "at its limit, and somebody waited since the last report";
+    }
+    return judgement;
+}
+
+} // namespace memtrace

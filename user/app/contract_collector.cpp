@@ -1,0 +1,203 @@
+#include "app/contract_collector.hpp"
+
+#include <algorithm>
+
+#include "app/contract_decode.hpp"
+
+namespace memtrace {
+
+namespace {
+
+constexpr const char* kProvider = "memtrace";
+
+/// "memtrace: object_create, ref_acquire, ..."
+std::string describe(const std::set<std::string>& probes) {
+    std::string text = std::string(kProvider) + ":";
+    for (const auto& probe : probes) {
+        text += (text.back() == ':' ? " " : ", ") + probe;
+    }
+    return text;
+}
+
+bool has_probe(const UsdtObject& object, const char* name) {
+    return std::any_of(object.probes.begin(), object.probes.end(), [&](const auto& probe) { return probe.name == name; });
+}
+
+} // namespace
+
+// ---- processes ----------------------------------------------------------------------------------------------------------------
+
+void ContractCollector::tell_started(const Followed& process) {
+    sink_(ContractStarted{process.id, {describe(process.sources)}, 1});
+}
+
+bool ContractCollector::has_tracer() {
+    if (const auto load = std::exchange(load_, nullptr)) {
+        auto tracer = load();
+        if (tracer) {
+            tracer_ = std::move(*tracer);
+        } else {
+            say_("what the program tells of itself is not listened to: " + tracer.error().message);
+        }
+    }
+    return tracer_.has_value();
+}
+
+/// All but `announce`: that comes when everything else listens. True where anything is attached to.
+bool ContractCollector::attach(std::int32_t pid, Followed& process, const UsdtObject& object) {
+    bool any = false;
+    for (std::uint16_t kind = 1; contract_probe_name(kind) != nullptr; ++kind) {
+        const auto* name = contract_probe_name(kind);
+        if (kind == MT_CONTRACT_announce || !has_probe(object, name)) {
+            continue;
+        }
+        if (auto status = tracer_->attach(pid, kind, path_of(object.file), process.next_object); !status) {
+            say_(status.error().message);
+            continue;
+        }
+        process.sources.insert(name);
+        any = true;
+    }
+    return any;
+}
+
+void ContractCollector::look(std::int32_t pid, ProcessId id, const std::vector<Mapping>& mappings) {
+    auto& process = followed_[pid];
+    process.id = id;
+    const auto objects = find_usdt_objects(pid, mappings, kProvider, process.seen);
+    if (objects.empty() || !has_tracer()) {
+        return;
+    }
+    if (process.key == 0) {
+        const auto key = tracer_->add_process(pid);
+        if (!key) {
+            say_(key.error().message);
+            return;
+        }
+        process.key = *key;
+    }
+    const auto known = process.sources.size();
+    for (const auto& object : objects) {
+        if (attach(pid, process, object) && has_probe(object, contract_probe_name(MT_CONTRACT_announce))) {
+            // Its semaphore asks; detached when the answer has come.
+            if (auto status = tracer_->attach(pid, MT_CONTRACT_announce, path_of(object.file), process.next_object); !status) {
+                say_(status.error().message + ": what is older than the tracing stays unknown");
+            }
+        }
+        ++process.next_object;
+    }
+    if (process.sources.size() != known) {
+        tell_started(process);
+    }
+}
+
+void ContractCollector::follow_image(std::int32_t pid, ProcessId id, const std::vector<Mapping>& mappings) {
+    const auto found = followed_.find(pid);
+    if (found == followed_.end()) {
+        look(pid, id, mappings);
+        return;
+    }
+    auto& process = found->second;
+    const auto early = std::move(process.early);
+    process.id = id;
+    process.early.clear();
+    process.stacks.clear();
+    if (const auto key = process.key != 0 ? tracer_->adopt_image(pid) : std::nullopt) {
+        process.key = *key;
+        process.counted_before = tracer_->read_counters(*key);
+        tell_started(process); // the files that the new image has too are attached to
+    }
+    for (const auto& record : early) {
+        if (const auto head = contract_head(record); head && head->key == process.key) {
+            apply(pid, process, record, *head);
+        }
+    }
+    look(pid, id, mappings);
+}
+
+void ContractCollector::deactivate(std::int32_t pid) {
+    if (const auto found = followed_.find(pid); found != followed_.end() && found->second.key != 0) {
+        tracer_->deactivate(pid);
+    }
+}
+
+void ContractCollector::end(std::int32_t pid) {
+    if (const auto found = followed_.find(pid); found != followed_.end()) {
+        if (found->second.key != 0) {
+            tracer_->remove_process(pid);
+        }
+        followed_.erase(found);
+    }
+}
+
+void ContractCollector::add_counters(std::int32_t pid, mt_counters& counters) const {
+    const auto found = followed_.find(pid);
+    if (found == followed_.end() || found->second.key == 0) {
+        return;
+    }
+    const auto own = tracer_->read_counters(found->second.key);
+    for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
+        counters.value[i] += own.value[i] - std::min(own.value[i], found->second.counted_before.value[i]);
+    }
+}
+
+// ---- records ------------------------------------------------------------------------------------------------------------------
+
+StackId ContractCollector::stack_of(std::int32_t pid, Followed& process, const mt_contract_record& head) {
+    if (head.code == 0) {
+        return {};
+    }
+    // One whose addresses found no room is known by its first one alone, which is no hash of a stack that did.
+    auto [entry, fresh] = process.stacks.try_emplace(head.stack != 0 ? head.stack : head.code);
+    if (fresh) {
+        auto addresses = head.stack != 0 ? tracer_->read_stack(head.stack) : std::nullopt;
+        if (!addresses) {
+            addresses.emplace();
+            addresses->depth = 1;
+            addresses->flags = MT_STACK_TRUNCATED;
+            addresses->certain = 1;
+            addresses->address[0] = head.code;
+        }
+        entry->second = intern_(pid, *addresses);
+    }
+    return entry->second;
+}
+
+void ContractCollector::apply(std::int32_t pid, Followed& process, std::span<const std::byte> record,
+                              const mt_contract_record& head) {
+    if (head.kind == MT_CONTRACT_announce_end) {
+        tracer_->detach(pid, MT_CONTRACT_announce, head.object);
+        return;
+    }
+    const ContractOrigin origin{process.id, head.time_ns, static_cast<std::int32_t>(head.tid), stack_of(pid, process, head)};
+    if (const auto event = decode_contract(record, origin)) {
+        sink_(*event);
+    }
+}
+
+void ContractCollector::read_records() {
+    if (!tracer_) {
+        return;
+    }
+    std::unordered_map<std::uint32_t, std::pair<std::int32_t, Followed*>> by_slot;
+    for (auto& [pid, process] : followed_) {
+        if (process.key != 0) {
+            by_slot[MT_PROCESS_SLOT(process.key)] = {pid, &process};
+        }
+    }
+    tracer_->read_records([&](std::span<const std::byte> record) {
+        const auto head = contract_head(record);
+        const auto owner = head ? by_slot.find(MT_PROCESS_SLOT(head->key)) : by_slot.end();
+        if (owner == by_slot.end()) {
+            return; // it has ended
+        }
+        auto& [pid, process] = owner->second;
+        if (head->key == process->key) {
+            apply(pid, *process, record, *head);
+        } else if (head->key > process->key) {
+            process->early.emplace_back(record.begin(), record.end());
+        }
+    });
+}
+
+} // namespace memtrace

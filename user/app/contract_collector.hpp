@@ -1,0 +1,78 @@
+// What programs tell of themselves by probes, turned into events: the part of the collector that looks at the contract tier. One thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "base/result.hpp"
+#include "kernel/contract_tracer.hpp"
+#include "model/events.hpp"
+#include "proc/maps.hpp"
+#include "proc/usdt.hpp"
+
+namespace memtrace {
+
+class ContractCollector {
+public:
+    using Sink = std::function<void(const Event&)>;
+    /// Makes a stack of a process known to the model.
+    using InternStack = std::function<StackId(std::int32_t pid, const mt_stack&)>;
+    /// A line for people.
+    using Say = std::function<void(const std::string&)>;
+    /// The kernel half is loaded for the first process that has probes: that takes some 0.4 s, which nobody else is to wait for.
+    using Load = std::function<Result<ContractTracer>()>;
+
+    ContractCollector(Load load, Sink sink, InternStack intern, Say say)
+        : load_(std::move(load)), sink_(std::move(sink)), intern_(std::move(intern)), say_(std::move(say)) {}
+
+    /// Looks for probes in what the process, which the model knows as `id`, has mapped by now and was not looked at before, and attaches to
+    /// them. Then asks what is alive. A process is followed from its first probe on; without any this costs a look at its files.
+    void look(std::int32_t pid, ProcessId id, const std::vector<Mapping>& mappings);
+    /// The process has execed, and goes on as `id`.
+    void follow_image(std::int32_t pid, ProcessId id, const std::vector<Mapping>& mappings);
+    void deactivate(std::int32_t pid);
+    void end(std::int32_t pid);
+
+    /// Takes the records that wait, and tells what they say.
+    void read_records();
+    /// Adds this tier's counters to those of the heap.
+    void add_counters(std::int32_t pid, mt_counters& counters) const;
+
+    /// -1: nobody has probes.
+    [[nodiscard]] int records_fd() const { return tracer_ ? tracer_->records_fd() : -1; }
+
+private:
+    struct Followed {
+        ProcessId id;
+        mt_process_key key = 0; ///< 0: it has no probes, so far
+        std::set<FileIdentity> seen;
+        std::uint32_t next_object = 1;
+        std::set<std::string> sources;             ///< names of the probes attached to
+        std::map<std::uint64_t, StackId> stacks;   ///< by the kernel half's key
+        std::vector<std::vector<std::byte>> early; ///< of an image whose exec has not been heard of yet
+        mt_counters counted_before{};              ///< by the image that an exec replaced
+    };
+
+    bool has_tracer();
+    bool attach(std::int32_t pid, Followed& process, const UsdtObject& object);
+    void tell_started(const Followed& process);
+    void apply(std::int32_t pid, Followed& process, std::span<const std::byte> record, const mt_contract_record& head);
+    StackId stack_of(std::int32_t pid, Followed& process, const mt_contract_record& head);
+
+    Load load_; ///< none any more: it was tried
+    std::optional<ContractTracer> tracer_;
+    Sink sink_;
+    InternStack intern_;
+    Say say_;
+    std::map<std::int32_t, Followed> followed_;
+};
+
+} // namespace memtrace

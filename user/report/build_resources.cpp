@@ -1,0 +1,158 @@
+// Resources, pools and cleanups of the report.
+#include <algorithm>
+#include <cstdio>
+#include <tuple>
+
+#include "analyze/resource_findings.hpp"
+#include "base/clock.hpp"
+#include "report/build_parts.hpp"
+
+namespace memtrace {
+
+namespace {
+
+constexpr std::size_t kMaxResources = 100; ///< listed
+constexpr std::size_t kMaxPools = 50;      ///< listed
+constexpr std::size_t kMaxErrors = 20;     ///< listed
+
+double in_seconds(std::uint64_t nanoseconds) {
+    return static_cast<double>(nanoseconds) / static_cast<double>(kNanosPerSecond);
+}
+
+/// Small numbers as they are counted, others, which are addresses mostly, as such.
+std::string resource_id(std::uint64_t id) {
+    return id <= UINT32_MAX ? std::to_string(id) : address_id(id);
+}
+
+struct Judged {
+    const Resource* resource;
+    ResourceJudgement judgement;
+};
+
+ReportResource build_resource(const Model& model, const ResourceTable& table, const Judged& judged, std::uint64_t now_ns) {
+    const auto& resource = *judged.resource;
+    ReportResource out;
+    out.kind = table.kinds()[resource.kind].name;
+    out.id = resource_id(resource.id);
+    out.state = judged.judgement.leaked ? "leaked" : "live";
+    out.age_s = seconds_between(resource.born_ns, now_ns);
+    out.idle_s = seconds_between(resource.used_ns, now_ns);
+    out.bytes = resource.bytes;
+    if (resource.parent_index != kNoIndex) {
+        out.parent = table.kinds()[table.resources()[resource.parent_index].kind].name + ' ';
+    }
+    out.parent += resource.parent != 0 ? resource_id(resource.parent) : "";
+    out.name = resource.name;
+    out.acquired_at = build_stack(model, resource.acquired.stack);
+    out.verdict = site_verdict_name(judged.judgement.verdict);
+    out.evidence = judged.judgement.evidence;
+    out.tid = resource.tid;
+    return out;
+}
+
+void build_kinds(const ResourceTable& table, const std::vector<std::uint64_t>& leaked, ReportResources& out) {
+    for (std::size_t i = 0; i < table.kinds().size(); ++i) {
+        const auto& kind = table.kinds()[i];
+        if (kind.acquired != 0) {
+            out.kinds.push_back({kind.name, kind.live, leaked[i], kind.bytes, kind.acquired, kind.released,
+                                 in_seconds(kind.lifetimes.quantile(0.5)), in_seconds(kind.lifetimes.quantile(0.99)),
+                                 in_seconds(kind.idle.quantile(0.99))});
+        }
+    }
+    std::sort(out.kinds.begin(), out.kinds.end(),
+              [](const ReportResourceKind& a, const ReportResourceKind& b) { return a.kind < b.kind; });
+}
+
+void build_listed(const Model& model, const ResourceTable& table, std::uint64_t now_ns, ReportResources& out) {
+    std::vector<Judged> judged;
+    std::vector<std::uint64_t> leaked(table.kinds().size());
+    for (const auto& resource : table.resources()) {
+        if (resource.held) {
+            judged.push_back(
+                {&resource, judge_resource(resource, table.kinds()[resource.kind], table.certain(resource), now_ns)});
+            leaked[resource.kind] += judged.back().judgement.leaked ? 1 : 0;
+        }
+    }
+    const auto worse = [](const Judged& a, const Judged& b) {
+        return std::tuple(b.judgement.leaked, b.judgement.verdict, a.resource->born_ns, a.resource->kind, a.resource->id) <
+               std::tuple(a.judgement.leaked, a.judgement.verdict, b.resource->born_ns, b.resource->kind, b.resource->id);
+    };
+    const auto listed = std::min(judged.size(), kMaxResources);
+    std::partial_sort(judged.begin(), judged.begin() + static_cast<std::ptrdiff_t>(listed), judged.end(), worse);
+    for (std::size_t i = 0; i < judged.size(); ++i) {
+        if (i < listed) {
+            out.listed.push_back(build_resource(model, table, judged[i], now_ns));
+        } else {
+            ++out.other;
+            out.other_bytes += judged[i].resource->bytes;
+        }
+    }
+    build_kinds(table, leaked, out);
+}
+
+void build_errors(const Model& model, const ResourceTable& table, ReportResources& out) {
+    out.other_errors = table.counters().errors_refused;
+    for (const auto& error : table.errors()) {
+        if (out.errors.size() == kMaxErrors) {
+            out.other_errors += error.count;
+            continue;
+        }
+        out.errors.push_back({error.double_release ? "double_release" : "use_after_release", table.kinds()[error.kind].name,
+                              resource_id(error.id), error.count, build_stack(model, error.acquired.stack),
+                              build_stack(model, error.released.stack), build_stack(model, error.used.stack),
+                              error.certain ? "definite" : "suspect"});
+    }
+}
+
+void build_pools(const Model& model, const ResourceTable& table, std::uint64_t now_ns, ReportResources& out) {
+    for (const auto& pool : table.pools()) {
+        const auto judgement = judge_pool(pool, now_ns);
+        out.pools.push_back({pool.name, address_id(pool.address), pool.in_use, pool.limit, pool.peak, pool.waits,
+                             pool.waits - pool.waits_at_report, build_stack(model, pool.waited.stack),
+                             site_verdict_name(judgement.verdict), judgement.evidence});
+    }
+    std::sort(out.pools.begin(), out.pools.end(), [](const ReportPool& a, const ReportPool& b) {
+        return std::tuple(b.verdict == "definite", b.waits, a.name, a.id) <
+               std::tuple(a.verdict == "definite", a.waits, b.name, b.id);
+    });
+    if (out.pools.size() > kMaxPools) {
+        out.counters["pools_not_listed"] = out.pools.size() - kMaxPools;
+        out.pools.resize(kMaxPools);
+    }
+}
+
+} // namespace
+
+void build_resources(const Model& model, const Process& process, Report& report) {
+    if (!process.contract) {
+        return;
+    }
+    const auto& table = process.resources;
+    auto& out = report.resources;
+    const auto now_ns = process.last_mono_ns;
+    build_listed(model, table, now_ns, out);
+    build_errors(model, table, out);
+    build_pools(model, table, now_ns, out);
+    for (const auto& cleanup : table.cleanups()) {
+        out.cleanups.push_back({cleanup.level >= 3   ? "critical"
+                                : cleanup.level == 2 ? "high"
+                                                     : "low",
+                                cleanup.ended, cleanup.wanted_bytes, cleanup.freed_bytes, cleanup.released,
+                                seconds_between(cleanup.began_ns, cleanup.ended ? cleanup.ended_ns : now_ns),
+                                seconds_between(cleanup.began_ns, now_ns)});
+    }
+    const auto& counters = table.counters();
+    for (const auto& [name, value] :
+         std::initializer_list<std::pair<const char*, std::uint64_t>>{{"unknown_resources", counters.unknown_resources},
+                                                                      {"resources_refused", counters.resources_refused},
+                                                                      {"kinds_refused", counters.kinds_refused},
+                                                                      {"pools_refused", counters.pools_refused},
+                                                                      {"errors_refused", counters.errors_refused},
+                                                                      {"missed_releases", counters.missed_releases}}) {
+        if (value != 0) {
+            out.counters[name] = value;
+        }
+    }
+}
+
+} // namespace memtrace

@@ -1,0 +1,18 @@
+// What the readers of the snapshot JSON share. Internal to them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "report/json_fields.hpp"
+#include "report/report.hpp"
+
+namespace memtrace {
+
+/// The frames of an array; none where it is absent.
+std::vector<ReportFrame> read_stack(const JsonFields& fields, const char* key, std::string& error);
+ReportReferences read_references(const nlohmann::json& json, std::string& error);
+/// `root`: the document; what it says of resources lies beside other things.
+ReportResources read_resources(const JsonFields& root, std::string& error);
+
+} // namespace memtrace
