@@ -107,8 +107,12 @@ private:
         upstream_->deallocate(block, bytes, alignment);
     }
     bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
+#ifdef __cpp_rtti
         const auto* const tracking = dynamic_cast<const tracking_resource*>(&other);
         return tracking && *tracking->upstream_ == *upstream_;
+#else
+        return this == &other;
+#endif
     }
 
     std::pmr::memory_resource* upstream_;

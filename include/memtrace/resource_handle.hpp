@@ -105,8 +105,9 @@ public:
     resource_handle(resource_handle&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
     resource_handle& operator=(resource_handle&& other) noexcept {
         if (this != &other) {
+            auto* const taken = std::exchange(other.node_, nullptr); // first: `other` may lie in what is released
             reset();
-            node_ = std::exchange(other.node_, nullptr);
+            node_ = taken;
         }
         return *this;
     }

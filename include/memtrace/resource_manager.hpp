@@ -224,7 +224,8 @@ private:
             const auto& info = node.info;
             const auto last = node.last_ns.load(std::memory_order_relaxed);
             memtrace_resource_alive(info.kind, node.id, info.parent, node.bytes.load(std::memory_order_relaxed),
-                                    info.name.c_str(), now - node.acquired_ns, now > last ? now - last : 0);
+                                    info.name.c_str(), now > node.acquired_ns ? now - node.acquired_ns : 0,
+                                    now > last ? now - last : 0);
         });
     }
 

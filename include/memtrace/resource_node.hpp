@@ -109,7 +109,10 @@ public:
     }
 
     /// True: it was released meanwhile and this was the last pin: the caller settles it, and drops a reference.
-    bool unpin() noexcept { return state_.fetch_sub(1, std::memory_order_acq_rel) - 1 == kOrphaned; }
+    bool unpin() noexcept {
+        last_ns.store(coarse_ns(), std::memory_order_relaxed); // it was in use until now
+        return state_.fetch_sub(1, std::memory_order_acq_rel) - 1 == kOrphaned;
+    }
 
     /// After unpin() said true: the node is the caller's, to free, or to queue.
     void settle(bool later) noexcept { state_.store(later ? kQueued : kGone, std::memory_order_release); }

@@ -125,7 +125,7 @@ TEST(Resources, ThreadEndsHoldingACursor) {
         program.by(8).acquire("cursor", id);
         program.release("cursor", id);
     }
-    EXPECT_EQ(program.found(), "cursor 4 definite leaked");
+    EXPECT_EQ(program.found(), "cursor 4 probable leaked") << "never definite: it may be in a cache that others use";
 }
 
 TEST(Resources, AThreadThatIsJoinedLeavesItsResourceToAnother) {

@@ -65,8 +65,11 @@ ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& k
         return after_an_end(kind, kind.outlived_parent, certain, "what it belongs to was released before it", thresholds);
     }
     if (lasted(resource.thread_ended_ns, now_ns, thresholds.settle_ns)) {
-        return after_an_end(kind, kind.outlived_thread + kind.handed_over, certain,
-                            "thread " + std::to_string(resource.tid) + ", which used it last, has ended", thresholds);
+        auto judgement = after_an_end(kind, kind.outlived_thread + kind.handed_over, certain,
+                                      "thread " + std::to_string(resource.tid) + ", which used it last, has ended", thresholds);
+        // Never definite: a loader's threads leave what they opened to a cache that everybody uses.
+        judgement.verdict = judgement.verdict == SiteVerdict::definite ? SiteVerdict::probable : judgement.verdict;
+        return judgement;
     }
     ResourceJudgement judgement;
     judgement.evidence = unusually_old(resource, kind, now_ns, thresholds);

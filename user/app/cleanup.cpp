@@ -96,6 +96,10 @@ Result<Answer> await(ContractTracer& tracer, std::int32_t pid, const Options& op
         if (::poll(fds, std::size(fds), static_cast<int>(left)) < 0 && errno != EINTR) {
             return fail_errno("cannot wait for an answer", errno);
         }
+        take(tracer, options.level, answer); // it may have answered and ended
+        if (answer.ended) {
+            return answer;
+        }
         if (fds[2].revents != 0) {
             return fail("stopped before process " + std::to_string(pid) + " had answered");
         }

@@ -43,10 +43,16 @@ bool ContractCollector::has_tracer() {
     return tracer_.has_value();
 }
 
-/// All but `announce`: that comes when everything else listens. True where anything is attached to.
+/// All but `announce`: that comes when everything else listens. Ends before beginnings, as attaching takes some milliseconds for each
+/// while the program runs: what is created meanwhile is not told, and announced, rather than told without its references. True where
+/// anything is attached to.
 bool ContractCollector::attach(std::int32_t pid, Followed& process, const UsdtObject& object) {
     bool any = false;
-    for (std::uint16_t kind = 1; contract_probe_name(kind) != nullptr; ++kind) {
+    std::uint16_t kind = 1;
+    while (contract_probe_name(kind) != nullptr) {
+        ++kind;
+    }
+    while (--kind != 0) {
         const auto* name = contract_probe_name(kind);
         if (kind == MT_CONTRACT_announce || !has_probe(object, name)) {
             continue;

@@ -2,6 +2,7 @@
 // address is what tracers are told.
 #pragma once
 
+#include <cstdint>
 #include <utility>
 
 #include "memtrace/detail/control_block.hpp"
@@ -12,6 +13,8 @@ namespace detail {
 struct strong_share {
     static constexpr int kStrong = 1;
     static void acquire(control_block& block, const void* handle) noexcept { block.acquire(handle); }
+    static std::uint64_t add(control_block& block) noexcept { return block.add(); }
+    static void tell(control_block& block, const void* handle, std::uint64_t word) noexcept { block.tell_added(handle, word); }
     static bool release(control_block& block, const void* handle) noexcept { return block.release(handle); }
     static void end(control_block& block) noexcept { block.end(); }
 };
@@ -19,6 +22,10 @@ struct strong_share {
 struct weak_share {
     static constexpr int kStrong = 0;
     static void acquire(control_block& block, const void* handle) noexcept { block.acquire_weak(handle); }
+    static std::uint64_t add(control_block& block) noexcept { return block.add_weak(); }
+    static void tell(control_block& block, const void* handle, std::uint64_t word) noexcept {
+        block.tell_added_weak(handle, word);
+    }
     static bool release(control_block& block, const void* handle) noexcept { return block.release_weak(handle); }
     static void end(control_block& block) noexcept { block.end_block(); }
 };
@@ -67,19 +74,28 @@ public:
         return old != nullptr && Share::release(*old, this) ? old : nullptr;
     }
 
+    /// The new share first: the old one may be all that keeps the other handle, and with it the block, as in `p = p->next`.
     [[nodiscard]] control_block* acquire_instead(control_block* block) noexcept {
         if (block == block_) {
             return nullptr;
         }
+        const std::uint64_t word = block != nullptr ? Share::add(*block) : 0;
         auto* last = release();
-        acquire(block);
+        block_ = block;
+        if (block != nullptr) {
+            Share::tell(*block, this, word);
+        }
         return last;
     }
 
-    /// Not for itself.
+    /// Not for itself. `other` may be gone with the old share: it is not looked at after that.
     [[nodiscard]] control_block* take_instead(handle& other) noexcept {
+        auto* taken = std::exchange(other.block_, nullptr);
         auto* last = release();
-        take(other);
+        block_ = taken;
+        if (taken != nullptr) {
+            taken->move(&other, this, Share::kStrong);
+        }
         return last;
     }
 
