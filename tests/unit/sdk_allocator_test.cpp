@@ -233,7 +233,7 @@ TEST(SdkSampledSet, EachAddressIsRemovedByExactlyOne) {
 class SdkAllocatorProbes : public testing::Test {
 protected:
     void SetUp() override {
-        if (!kProbeTrapWorks) {
+        if (!probe_test::kProbeListenerWorks) {
             GTEST_SKIP() << "this architecture's breakpoints are not known here";
         }
     }

@@ -222,7 +222,7 @@ TEST(SdkPool, ALeaseMayOutliveItsPool) {
 }
 
 TEST(SdkPool, TracersSeeTheLimitAndHowMuchOfItIsTaken) {
-    if (!kProbeTrapWorks) {
+    if (!probe_test::kProbeListenerWorks) {
         GTEST_SKIP() << "this architecture's breakpoints are not known here";
     }
     resource_manager manager;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "proc/usdt.hpp"
 #include "tests/unit/probe_listener.hpp"
 #include "tests/unit/symbol_fixture.hpp"
 
@@ -19,7 +20,6 @@ namespace {
 
 using probe_test::ProbeEvent;
 using probe_test::ProbeListener;
-using probe_test::read_probe_notes;
 
 /// Each probe, and how many arguments it has.
 const std::map<std::string, int> kProbes = {
@@ -41,12 +41,14 @@ int argument_count(const std::string& arguments) {
 void expect_all_probes(const std::string& path) {
     std::set<std::string> found;
     std::map<std::string, std::set<std::uint64_t>> semaphores;
-    for (const auto& note : read_probe_notes(path)) {
+    const auto probes = read_usdt_probes(path);
+    ASSERT_TRUE(probes) << probes.error().message;
+    for (const auto& note : *probes) {
         const auto name = note.provider + ":" + note.name;
         ASSERT_EQ(kProbes.count(name), 1U) << name;
         EXPECT_EQ(argument_count(note.arguments), kProbes.at(name)) << name << " " << note.arguments;
         EXPECT_NE(note.semaphore, 0U) << name;
-        EXPECT_NE(note.location, 0U) << name;
+        EXPECT_NE(note.address, 0U) << name;
         found.insert(name);
         semaphores[name].insert(note.semaphore);
     }
@@ -133,7 +135,9 @@ TEST(SdkProbes, ExampleOfTheReadmeBuildsAndRuns) {
                          directory.path("example") + " " + directory.path("example.cpp") + " 2>&1");
         EXPECT_EQ(symbol_test::run(directory.path("example")), "");
         std::set<std::string> found;
-        for (const auto& note : read_probe_notes(directory.path("example"))) {
+        const auto probes = read_usdt_probes(directory.path("example"));
+        ASSERT_TRUE(probes) << probes.error().message;
+        for (const auto& note : *probes) {
             found.insert(note.name);
         }
         for (const auto* probe : {"resource_acquire", "resource_touch", "resource_release", "object_create", "ref_acquire",

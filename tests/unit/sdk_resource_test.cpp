@@ -234,7 +234,7 @@ TEST(SdkResource, AHandleMayOutliveItsManager) {
 class SdkResourceProbes : public testing::Test {
 protected:
     void SetUp() override {
-        if (!kProbeTrapWorks) {
+        if (!probe_test::kProbeListenerWorks) {
             GTEST_SKIP() << "this architecture's breakpoints are not known here";
         }
         // That a tracer which asked has gone is noticed by the next probe that fires.
