@@ -156,15 +156,7 @@ StackId ContractCollector::stack_of(std::int32_t pid, Followed& process, const m
     // One whose addresses found no room is known by its first one alone, which is no hash of a stack that did.
     auto [entry, fresh] = process.stacks.try_emplace(head.stack != 0 ? head.stack : head.code);
     if (fresh) {
-        auto addresses = head.stack != 0 ? tracer_->read_stack(head.stack) : std::nullopt;
-        if (!addresses) {
-            addresses.emplace();
-            addresses->depth = 1;
-            addresses->flags = MT_STACK_TRUNCATED;
-            addresses->certain = 1;
-            addresses->address[0] = head.code;
-        }
-        entry->second = intern_(pid, *addresses);
+        entry->second = intern_(pid, tracer_->read_stack(head.stack, head.code));
     }
     return entry->second;
 }

@@ -73,15 +73,7 @@ StackId PageCollector::stack_of(std::int32_t pid, Followed& process, std::uint64
     }
     auto [entry, fresh] = process.stacks.try_emplace({stack, code});
     if (fresh) {
-        auto addresses = stack != 0 ? tracer_.read_stack(stack) : std::nullopt;
-        if (!addresses) {
-            addresses.emplace();
-            addresses->depth = 1;
-            addresses->flags = MT_STACK_TRUNCATED;
-            addresses->certain = 1;
-            addresses->address[0] = code;
-        }
-        entry->second = intern_(pid, *addresses);
+        entry->second = intern_(pid, tracer_.read_stack(stack, code));
     }
     return entry->second;
 }

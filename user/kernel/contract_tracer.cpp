@@ -13,6 +13,7 @@
 #include "bpf/contract.skel.h"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
+#include "kernel/process_slots.hpp"
 
 namespace memtrace {
 
@@ -67,8 +68,7 @@ struct ContractTracer::Impl {
     std::map<std::int32_t, std::vector<Held>> probes; ///< by process
     std::unique_ptr<ring_buffer, RingCloser> ring;
     std::function<void(std::span<const std::byte>)> on_record;
-    std::vector<bool> used;               ///< by slot
-    std::vector<mt_process_key> last_key; ///< by slot: generations never repeat
+    ProcessSlots slots;
 
     Impl() = default;
     Impl(const Impl&) = delete;
@@ -149,11 +149,6 @@ struct ContractTracer::Impl {
             std::erase_if(found->second, doomed);
         }
     }
-
-    void zero_counters(std::uint32_t slot) {
-        const std::vector<mt_counters> zero(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-        bpf_map_update_elem(fd(skeleton->maps.contract_counters), &slot, zero.data(), BPF_ANY);
-    }
 };
 
 ContractTracer::ContractTracer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -178,26 +173,23 @@ Result<ContractTracer> ContractTracer::load(const ContractLimits& limits, const 
     if (impl->ring == nullptr) {
         return fail_errno("cannot read the records of the contract tier", errno);
     }
-    impl->used.resize(limits.max_processes);
-    impl->last_key.resize(limits.max_processes);
+    impl->slots = ProcessSlots(limits.max_processes);
     return ContractTracer(std::move(impl));
 }
 
 Result<mt_process_key> ContractTracer::add_process(std::int32_t pid) {
-    const auto free_slot = std::find(impl_->used.begin(), impl_->used.end(), false);
-    if (free_slot == impl_->used.end()) {
-        return fail("the contract tier follows no more than " + std::to_string(impl_->used.size()) + " processes");
+    const auto key = impl_->slots.offer();
+    if (!key) {
+        return fail("the contract tier follows no more than " + std::to_string(impl_->slots.size()) + " processes");
     }
-    const auto slot = static_cast<std::uint32_t>(free_slot - impl_->used.begin());
-    impl_->zero_counters(slot);
+    zero_per_cpu<mt_counters>(Impl::fd(impl_->skeleton->maps.contract_counters), MT_PROCESS_SLOT(*key));
     mt_contract_process process{};
-    process.key = ((impl_->last_key[slot] & ~0xffffu) + 0x10000u) | slot;
+    process.key = *key;
     process.active = 1;
     if (auto status = impl_->write_process(pid, process); !status) {
         return tl::unexpected(status.error());
     }
-    *free_slot = true;
-    impl_->last_key[slot] = process.key;
+    impl_->slots.take(process.key);
     return process.key;
 }
 
@@ -212,8 +204,7 @@ void ContractTracer::remove_process(std::int32_t pid) {
     impl_->probes.erase(pid);
     if (const auto process = impl_->read_process(pid)) {
         bpf_map_delete_elem(Impl::fd(impl_->skeleton->maps.contract_processes), &pid);
-        impl_->last_key[MT_PROCESS_SLOT(process->key)] = process->key;
-        impl_->used[MT_PROCESS_SLOT(process->key)] = false;
+        impl_->slots.give_back(process->key);
     }
 }
 
@@ -222,7 +213,7 @@ std::optional<mt_process_key> ContractTracer::adopt_image(std::int32_t pid) {
     if (!process) {
         return std::nullopt;
     }
-    impl_->last_key[MT_PROCESS_SLOT(process->key)] = process->key;
+    impl_->slots.advance(process->key);
     return process->key;
 }
 
@@ -243,8 +234,8 @@ void ContractTracer::end_cleanup(std::int32_t pid) {
     impl_->release(pid, [](const Held& held) { return held.kind == MT_CONTRACT_NONE; });
 }
 
-std::optional<mt_stack> ContractTracer::read_stack(std::uint64_t key) const {
-    return read_stack_map(Impl::fd(impl_->skeleton->maps.contract_stacks), key);
+mt_stack ContractTracer::read_stack(std::uint64_t key, std::uint64_t code) const {
+    return read_stack_or_code(Impl::fd(impl_->skeleton->maps.contract_stacks), key, code);
 }
 
 mt_counters ContractTracer::read_counters(mt_process_key process) const {

@@ -52,7 +52,8 @@ public:
     Status request_cleanup(std::int32_t pid, unsigned level, const std::string& path);
     void end_cleanup(std::int32_t pid);
 
-    [[nodiscard]] std::optional<mt_stack> read_stack(std::uint64_t key) const;
+    /// Of a record, which says both; without its stack where none was stored.
+    [[nodiscard]] mt_stack read_stack(std::uint64_t key, std::uint64_t code) const;
     /// Those of this tier; the rest is zero.
     [[nodiscard]] mt_counters read_counters(mt_process_key process) const;
 

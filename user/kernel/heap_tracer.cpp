@@ -18,6 +18,7 @@
 #include "kernel/map_reader.hpp"
 #include "kernel/pending_returns.hpp"
 #include "kernel/probe_plan.hpp"
+#include "kernel/process_slots.hpp"
 #include "kernel/process_table.hpp"
 #include "kernel/program_timer.hpp"
 #include "kernel/sampling_tables.hpp"
@@ -250,13 +251,12 @@ Result<mt_process_key> HeapTracer::add_process(std::int32_t pid, bool follow) {
     }
     const auto slot = static_cast<std::uint32_t>(free_slot - impl_->processes.begin());
     auto& process = impl_->slots[slot];
-    process = {((process.key & ~0xffffu) + 0x10000u) | slot, static_cast<std::uint32_t>(pid), 0, follow, 0, 0};
+    process = {next_process_key(process.key, slot), static_cast<std::uint32_t>(pid), 0, follow, 0, 0};
     if (bpf_map_update_elem(impl_->fd(impl_->skeleton->maps.slots), &process.tgid, &slot, BPF_ANY) != 0) {
         return fail_errno("cannot register process " + std::to_string(pid), errno);
     }
     impl_->make_overflow_site(process.key);
-    const std::vector<mt_counters> zero(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-    bpf_map_update_elem(impl_->fd(impl_->skeleton->maps.counters), &slot, zero.data(), BPF_ANY);
+    zero_per_cpu<mt_counters>(impl_->fd(impl_->skeleton->maps.counters), slot);
     free_slot->used = true;
     free_slot->pid = pid;
     return process.key;

@@ -60,6 +60,27 @@ inline std::optional<mt_stack> read_stack_map(int map_fd, std::uint64_t key) {
     return stack;
 }
 
+/// The same; where there is none, the first address alone, which is `code`.
+inline mt_stack read_stack_or_code(int map_fd, std::uint64_t key, std::uint64_t code) {
+    if (const auto stack = key != 0 ? read_stack_map(map_fd, key) : std::nullopt) {
+        return *stack;
+    }
+    mt_stack alone{};
+    alone.depth = 1;
+    alone.flags = MT_STACK_TRUNCATED;
+    alone.certain = 1;
+    alone.address[0] = code;
+    return alone;
+}
+
+/// Zeroes a slot on all CPUs.
+template <typename Value>
+void zero_per_cpu(int map_fd, std::uint32_t slot) {
+    static_assert(sizeof(Value) % 8 == 0, "the kernel's values lie eight bytes apart");
+    const std::vector<Value> zero(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+    bpf_map_update_elem(map_fd, &slot, zero.data(), BPF_ANY);
+}
+
 /// The sum over all CPUs of a process's counters.
 inline mt_counters read_counter_map(int map_fd, mt_process_key process) {
     const std::uint32_t slot = MT_PROCESS_SLOT(process);

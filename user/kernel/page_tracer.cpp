@@ -12,6 +12,7 @@
 #include "bpf/pages.skel.h"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
+#include "kernel/process_slots.hpp"
 
 namespace memtrace {
 
@@ -71,9 +72,8 @@ struct PageTracer::Impl {
     std::vector<bpf_link*> links;
     std::unique_ptr<ring_buffer, RingCloser> ring;
     std::function<void(const mt_page_record&)> on_record;
-    std::string source;                   ///< "touched memory, mmap, ..."
-    std::vector<bool> used;               ///< by slot
-    std::vector<mt_process_key> last_key; ///< by slot: generations never repeat
+    std::string source; ///< "touched memory, mmap, ..."
+    ProcessSlots slots;
 
     Impl() = default;
     Impl(const Impl&) = delete;
@@ -126,12 +126,6 @@ struct PageTracer::Impl {
         return source.empty() ? fail_errno("no tracepoint of the pages tier can be attached", errno) : Status();
     }
 
-    void zero_per_cpu(const bpf_map* map, std::uint32_t slot) {
-        const std::vector<char> zero(static_cast<std::size_t>(libbpf_num_possible_cpus()) *
-                                     ((bpf_map__value_size(map) + 7) & ~7u));
-        bpf_map_update_elem(fd(map), &slot, zero.data(), BPF_ANY);
-    }
-
     void make_overflow_site(mt_process_key key) {
         const std::uint64_t site_key = MT_PAGE_OVERFLOW_KEY(key);
         mt_page_site site{};
@@ -177,8 +171,7 @@ Result<PageTracer> PageTracer::load(const PageLimits& limits, const std::optiona
     if (impl->ring == nullptr) {
         return fail_errno("cannot read the records of the pages tier", errno);
     }
-    impl->used.resize(limits.max_processes);
-    impl->last_key.resize(limits.max_processes);
+    impl->slots = ProcessSlots(limits.max_processes);
     return PageTracer(std::move(impl));
 }
 
@@ -187,21 +180,19 @@ const std::string& PageTracer::source() const {
 }
 
 Result<mt_process_key> PageTracer::add_process(std::int32_t pid) {
-    const auto free_slot = std::find(impl_->used.begin(), impl_->used.end(), false);
-    if (free_slot == impl_->used.end()) {
-        return fail("the pages tier follows no more than " + std::to_string(impl_->used.size()) + " processes");
+    const auto key = impl_->slots.offer();
+    if (!key) {
+        return fail("the pages tier follows no more than " + std::to_string(impl_->slots.size()) + " processes");
     }
-    const auto slot = static_cast<std::uint32_t>(free_slot - impl_->used.begin());
-    impl_->zero_per_cpu(impl_->skeleton->maps.page_locals, slot);
-    impl_->zero_per_cpu(impl_->skeleton->maps.page_counters, slot);
+    zero_per_cpu<mt_page_local>(Impl::fd(impl_->skeleton->maps.page_locals), MT_PROCESS_SLOT(*key));
+    zero_per_cpu<mt_counters>(Impl::fd(impl_->skeleton->maps.page_counters), MT_PROCESS_SLOT(*key));
     mt_page_process process{};
-    process.key = ((impl_->last_key[slot] & ~0xffffu) + 0x10000u) | slot;
+    process.key = *key;
     impl_->make_overflow_site(process.key);
     if (bpf_map_update_elem(Impl::fd(impl_->skeleton->maps.page_processes), &pid, &process, BPF_ANY) != 0) {
         return fail_errno("cannot register process " + std::to_string(pid), errno);
     }
-    *free_slot = true;
-    impl_->last_key[slot] = process.key;
+    impl_->slots.take(process.key);
     return process.key;
 }
 
@@ -218,8 +209,7 @@ void PageTracer::remove_process(std::int32_t pid) {
     if (const auto process = read_process(pid)) {
         bpf_map_delete_elem(Impl::fd(impl_->skeleton->maps.page_processes), &pid);
         impl_->forget_sites(process->key);
-        impl_->last_key[MT_PROCESS_SLOT(process->key)] = process->key;
-        impl_->used[MT_PROCESS_SLOT(process->key)] = false;
+        impl_->slots.give_back(process->key);
     }
 }
 
@@ -228,11 +218,10 @@ std::optional<mt_process_key> PageTracer::adopt_image(std::int32_t pid) {
     if (!process) {
         return std::nullopt;
     }
-    auto& last = impl_->last_key[MT_PROCESS_SLOT(process->key)];
-    if (last != process->key) {
+    if (const auto last = impl_->slots.last(process->key); last != process->key) {
         impl_->forget_sites(last);
         impl_->make_overflow_site(process->key);
-        last = process->key;
+        impl_->slots.advance(process->key);
     }
     return process->key;
 }
@@ -249,8 +238,8 @@ Status PageTracer::read_sites(const std::function<void(std::uint64_t, const mt_p
     return read_map<std::uint64_t, mt_page_site>(Impl::fd(impl_->skeleton->maps.page_sites), visit);
 }
 
-std::optional<mt_stack> PageTracer::read_stack(std::uint64_t key) const {
-    return read_stack_map(Impl::fd(impl_->skeleton->maps.page_stacks), key);
+mt_stack PageTracer::read_stack(std::uint64_t key, std::uint64_t code) const {
+    return read_stack_or_code(Impl::fd(impl_->skeleton->maps.page_stacks), key, code);
 }
 
 mt_counters PageTracer::read_counters(mt_process_key process) const {

@@ -42,7 +42,8 @@ public:
 
     [[nodiscard]] std::optional<mt_page_process> read_process(std::int32_t pid) const;
     Status read_sites(const std::function<void(std::uint64_t key, const mt_page_site&)>& visit) const;
-    [[nodiscard]] std::optional<mt_stack> read_stack(std::uint64_t key) const;
+    /// Of a site or a record, which say both; without its stack where none was stored.
+    [[nodiscard]] mt_stack read_stack(std::uint64_t key, std::uint64_t code) const;
     /// Those of this tier; the rest is zero.
     [[nodiscard]] mt_counters read_counters(mt_process_key process) const;
 
