@@ -154,18 +154,18 @@ Status Collector::miss_allocator(std::int32_t pid, const std::string& comm) cons
 }
 
 void Collector::watch_pages(PageTracer& tracer) {
-    pages_.emplace(tracer, sink_, [this](std::int32_t pid, const mt_stack& stack) {
-        const auto found = followed_.find(pid);
-        return found == followed_.end() ? StackId{} : intern_addresses(pid, found->second, stack);
-    });
+    pages_.emplace(tracer, sink_, interner());
 }
 
 void Collector::watch_contract(ContractCollector::Load load) {
-    const auto intern = [this](std::int32_t pid, const mt_stack& stack) {
+    contract_.emplace(std::move(load), sink_, interner(), [](const std::string& text) { say(text); });
+}
+
+std::function<StackId(std::int32_t, const mt_stack&)> Collector::interner() {
+    return [this](std::int32_t pid, const mt_stack& stack) {
         const auto found = followed_.find(pid);
         return found == followed_.end() ? StackId{} : intern_addresses(pid, found->second, stack);
     };
-    contract_.emplace(std::move(load), sink_, intern, [](const std::string& text) { say(text); });
 }
 
 Status Collector::attach_objects(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings) {

@@ -147,6 +147,8 @@ private:
     std::optional<Frame> locate(std::int32_t pid, Followed& process, std::uint64_t address);
     StackId intern_stack(std::int32_t pid, Followed& process, const mt_site& site);
     StackId intern_addresses(std::int32_t pid, Followed& process, const mt_stack& stack);
+    /// The same for the other tiers, which know a process by its pid.
+    std::function<StackId(std::int32_t pid, const mt_stack&)> interner();
     SiteId intern_site(std::int32_t pid, Followed& process, std::uint64_t key, const mt_site& site);
     Status sample_sites();
     Status sample_ages(std::uint64_t now_ns);
