@@ -81,23 +81,10 @@ Result<Answer> await(ContractTracer& tracer, std::int32_t pid, const Options& op
     }
     Answer answer;
     const auto deadline = monotonic_ns() + options.timeout_ns;
+    pollfd fds[]{{tracer.records_fd(), POLLIN, 0}, {process->get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
     while (true) {
         take(tracer, options.level, answer);
-        const auto now = monotonic_ns();
-        if (answer.ended) {
-            return answer;
-        }
-        if (now >= deadline) {
-            return fail("process " + std::to_string(pid) +
-                        (answer.began ? " began to clean up, and did not end in time" : " did not answer the request in time"));
-        }
-        pollfd fds[]{{tracer.records_fd(), POLLIN, 0}, {process->get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
-        const auto left = std::min<std::uint64_t>((deadline - now) / kNanosPerMilli + 1, 1 << 30);
-        if (::poll(fds, std::size(fds), static_cast<int>(left)) < 0 && errno != EINTR) {
-            return fail_errno("cannot wait for an answer", errno);
-        }
-        take(tracer, options.level, answer); // it may have answered and ended
-        if (answer.ended) {
+        if (answer.ended) { // before all else: it may have answered and ended
             return answer;
         }
         if (fds[2].revents != 0) {
@@ -105,6 +92,15 @@ Result<Answer> await(ContractTracer& tracer, std::int32_t pid, const Options& op
         }
         if (fds[1].revents != 0) {
             return fail("process " + std::to_string(pid) + " has ended without an answer");
+        }
+        const auto now = monotonic_ns();
+        if (now >= deadline) {
+            return fail("process " + std::to_string(pid) +
+                        (answer.began ? " began to clean up, and did not end in time" : " did not answer the request in time"));
+        }
+        const auto left = std::min<std::uint64_t>((deadline - now) / kNanosPerMilli + 1, 1 << 30);
+        if (::poll(fds, std::size(fds), static_cast<int>(left)) < 0 && errno != EINTR) {
+            return fail_errno("cannot wait for an answer", errno);
         }
     }
 }
