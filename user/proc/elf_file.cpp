@@ -13,14 +13,6 @@ namespace memtrace {
 
 namespace {
 
-#if defined(__x86_64__)
-constexpr int kNativeMachine = EM_X86_64;
-#elif defined(__aarch64__)
-constexpr int kNativeMachine = EM_AARCH64;
-#else
-#error "unknown architecture"
-#endif
-
 constexpr std::string_view kGoNotes{"Go\0\0", 4}; // padded
 
 void read_notes(Elf_Data* data, ElfFile& out) {

@@ -14,6 +14,13 @@
 
 namespace memtrace {
 
+#if defined(__x86_64__)
+constexpr int kNativeMachine = EM_X86_64;
+#elif defined(__aarch64__)
+constexpr int kNativeMachine = EM_AARCH64;
+#else
+#error "unknown architecture"
+#endif
 constexpr std::size_t kMaxElfHeaders = 100'000; ///< sections, or segments, that are looked at
 constexpr std::size_t kMaxBuildIdBytes = 64;
 constexpr std::string_view kGnuNotes{"GNU\0", 4}; // the closing zero counts

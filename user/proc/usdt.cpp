@@ -13,12 +13,6 @@ namespace memtrace {
 
 namespace {
 
-#if defined(__x86_64__)
-constexpr int kNativeMachine = EM_X86_64;
-#elif defined(__aarch64__)
-constexpr int kNativeMachine = EM_AARCH64;
-#endif
-
 constexpr std::string_view kOwner{"stapsdt\0", 8}; // the closing zero counts
 constexpr GElf_Word kNoteType = 3;
 constexpr std::size_t kAddresses = 3;         // of the probe, of .stapsdt.base, of the semaphore
