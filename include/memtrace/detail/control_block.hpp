@@ -97,8 +97,7 @@ public:
         }
     }
 
-    void acquire(const void* handle) noexcept { tell_added(handle, add()); }
-    /// The same in two steps, for who gives another share up in between: what is told has its order then.
+    /// In two steps, for who gives another share up in between: what is told has its order then.
     [[nodiscard]] std::uint64_t add() noexcept { return strong_.add(reference_count::kHandle); }
     void tell_added(const void* handle, std::uint64_t word) const noexcept {
         if (MEMTRACE_ENABLED(ref_acquire)) {
@@ -136,7 +135,6 @@ public:
         }
     }
 
-    void acquire_weak(const void* handle) noexcept { tell_added_weak(handle, add_weak()); }
     [[nodiscard]] std::uint64_t add_weak() noexcept { return weak_.add(reference_count::kHandle); }
     void tell_added_weak(const void* handle, std::uint64_t word) const noexcept {
         if (MEMTRACE_ENABLED(ref_acquire)) {

@@ -12,7 +12,6 @@ namespace detail {
 
 struct strong_share {
     static constexpr int kStrong = 1;
-    static void acquire(control_block& block, const void* handle) noexcept { block.acquire(handle); }
     static std::uint64_t add(control_block& block) noexcept { return block.add(); }
     static void tell(control_block& block, const void* handle, std::uint64_t word) noexcept { block.tell_added(handle, word); }
     static bool release(control_block& block, const void* handle) noexcept { return block.release(handle); }
@@ -21,7 +20,6 @@ struct strong_share {
 
 struct weak_share {
     static constexpr int kStrong = 0;
-    static void acquire(control_block& block, const void* handle) noexcept { block.acquire_weak(handle); }
     static std::uint64_t add(control_block& block) noexcept { return block.add_weak(); }
     static void tell(control_block& block, const void* handle, std::uint64_t word) noexcept {
         block.tell_added_weak(handle, word);
@@ -54,7 +52,7 @@ public:
     void acquire(control_block* block) noexcept {
         block_ = block;
         if (block != nullptr) {
-            Share::acquire(*block, this);
+            Share::tell(*block, this, Share::add(*block));
         }
     }
 
