@@ -47,8 +47,7 @@ std::uint64_t parse_time(const std::string& text) {
     return nanos;
 }
 
-ReportFrame read_frame(const Json& json, const std::string& where, std::string& error) {
-    const Fields fields(json, where, error);
+ReportFrame read_frame(const Fields& fields, std::string&) {
     ReportFrame frame;
     fields.string("function", frame.function);
     fields.string("file", frame.file);
@@ -64,17 +63,11 @@ ReportFrame read_frame(const Json& json, const std::string& where, std::string& 
 } // namespace
 
 std::vector<ReportFrame> read_stack(const JsonFields& fields, const char* key, std::string& error) {
-    std::vector<ReportFrame> frames;
-    const Json& stack = fields.elements(key);
-    if (stack.size() > kMaxFrames) {
+    if (fields.elements(key).size() > kMaxFrames) {
         fields.complain(key, "has more than " + std::to_string(kMaxFrames) + " frames");
-        return frames;
+        return {};
     }
-    for (const auto& frame : stack) {
-        const auto where = std::string(key) + "[" + std::to_string(frames.size()) + "]";
-        frames.push_back(read_frame(frame, fields.path(where), error));
-    }
-    return frames;
+    return read_array<ReportFrame>(fields, key, error, read_frame);
 }
 
 namespace {
@@ -106,8 +99,7 @@ ReportSite read_site(const Json& json, const std::string& where, std::string& er
     return site;
 }
 
-ReportPageSite read_page_site(const Json& json, const std::string& where, std::string& error) {
-    const Fields fields(json, where, error);
+ReportPageSite read_page_site(const Fields& fields, std::string& error) {
     ReportPageSite site;
     fields.string("id", site.id);
     fields.string("kind", site.kind);
@@ -130,9 +122,7 @@ ReportPages read_pages(const Json& json, std::string& error) {
     fields.count("unmapped_bytes", pages.unmapped_bytes);
     fields.count("other_sites", pages.other_sites);
     fields.count("other_bytes", pages.other_bytes);
-    for (const auto& site : fields.elements("sites")) {
-        pages.sites.push_back(read_page_site(site, fields.path("sites[" + std::to_string(pages.sites.size()) + "]"), error));
-    }
+    pages.sites = read_array<ReportPageSite>(fields, "sites", error, read_page_site);
     return pages;
 }
 

@@ -9,17 +9,6 @@ namespace {
 
 using Fields = JsonFields;
 
-/// An element each by `read(fields)`.
-template <typename T, typename Read>
-std::vector<T> read_array(const Fields& fields, const char* key, std::string& error, Read read) {
-    std::vector<T> values;
-    for (const auto& element : fields.elements(key)) {
-        const auto where = fields.path(std::string(key) + "[" + std::to_string(values.size()) + "]");
-        values.push_back(read(Fields(element, where, error), error));
-    }
-    return values;
-}
-
 ReportObject read_object(const Fields& fields, std::string&) {
     ReportObject object;
     fields.string("id", object.id);
