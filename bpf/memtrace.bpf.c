@@ -105,7 +105,9 @@ static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct task_stru
         __u64 pc = thread->call.return_address;
         __u64 trampoline = mt_trampoline_in_use(task);
         struct mt_recipe* recipe = &thread->recipe;
+        struct mt_cursor cursor;
         __u64 hash;
+        int known;
         if (pc == trampoline) { /* a tail call of a function with a return probe */
             __u64 replaced = mt_replaced_address(mt_stack_pointer(ctx));
             pc = replaced ? replaced : pc;
@@ -116,13 +118,9 @@ static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct task_stru
         recipe->sp = mt_stack_pointer(ctx) + MT_RETURN_POPS;
         recipe->bp = mt_frame_pointer(ctx);
         recipe->bx = mt_base_pointer(ctx);
-        hash = mt_recall(&thread->stack, recipe, &thread->window);
-        if (hash) {
+        hash = mt_recall_or_unwind(&thread->stack, recipe, &thread->window, &cursor, trampoline, max_frames, &known);
+        if (known) {
             MT_COUNT(c, walks_recalled);
-        } else {
-            struct mt_cursor cursor = {.trampoline = trampoline, .space = (__u32)space};
-            hash = mt_unwind(&thread->stack, recipe, &thread->window, &cursor, max_frames);
-            mt_remember(recipe);
         }
         mt_count_stop(c, recipe->stop);
         return hash;

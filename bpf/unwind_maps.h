@@ -135,6 +135,22 @@ MT_GLOBAL int mt_remember(const struct mt_recipe* recipe) {
     return 0;
 }
 
+/* The walk that begins as `recipe`, whose first address stands in `stack` already: known, then `*known` is 1, or walked and remembered.
+ * Returns the hash of all addresses; `recipe->stop` says why it ended early. `cursor`: room for a walk. */
+static __always_inline __u64 mt_recall_or_unwind(struct mt_stack* stack, struct mt_recipe* recipe, struct mt_stack_window* window,
+                                                 struct mt_cursor* cursor, __u64 trampoline, __u32 frames, int* known) {
+    __u64 hash = mt_recall(stack, recipe, window);
+    *known = hash != 0;
+    if (!hash) {
+        __builtin_memset(cursor, 0, sizeof(*cursor));
+        cursor->trampoline = trampoline;
+        cursor->space = (__u32)recipe->space;
+        hash = mt_unwind(stack, recipe, window, cursor, frames);
+        mt_remember(recipe);
+    }
+    return hash;
+}
+
 /* Counts what stopped a walk first: the counters have the order of enum mt_unwind_stop. */
 static __always_inline void mt_count_stop(struct mt_counters* c, __u32 stop) {
     __u32 reason = stop - MT_UNWIND_UNMAPPED;

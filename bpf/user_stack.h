@@ -33,7 +33,8 @@ MT_GLOBAL __u64 mt_unwind_current(struct mt_stack_scratch* scratch) {
     __u32 tgid = task->tgid;
     struct mt_process* process;
     __u32* slot;
-    __u64 space, hash;
+    __u64 space;
+    int known;
 
     if (!scratch) {
         return 0;
@@ -49,15 +50,8 @@ MT_GLOBAL __u64 mt_unwind_current(struct mt_stack_scratch* scratch) {
     }
     scratch->recipe.space = space;
     mt_window_close(&scratch->window);
-    hash = mt_recall(&scratch->stack, &scratch->recipe, &scratch->window);
-    if (!hash) {
-        __builtin_memset(&scratch->cursor, 0, sizeof(scratch->cursor));
-        scratch->cursor.trampoline = mt_trampoline_in_use(task);
-        scratch->cursor.space = (__u32)space;
-        hash = mt_unwind(&scratch->stack, &scratch->recipe, &scratch->window, &scratch->cursor, max_frames);
-        mt_remember(&scratch->recipe);
-    }
-    return hash;
+    return mt_recall_or_unwind(&scratch->stack, &scratch->recipe, &scratch->window, &scratch->cursor, mt_trampoline_in_use(task),
+                               max_frames, &known);
 }
 
 static __always_inline __u64 mt_walk_current(struct pt_regs* regs, struct mt_stack_scratch* scratch) {
