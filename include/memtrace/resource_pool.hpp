@@ -113,9 +113,10 @@ public:
 
     /// One that is idle, else a new one; nothing where the limit is reached, or none can be made.
     [[nodiscard]] lease try_acquire() { return core_->take(core_, nullptr); }
-    /// The same, but waits for one to come back. No promise is made of who is first among those that wait.
+    /// The same, but waits for one to come back; nanoseconds::max() is for ever. No promise is made of who is first among those that wait.
     [[nodiscard]] lease acquire(std::chrono::nanoseconds timeout) {
-        const auto deadline = std::chrono::steady_clock::now() + timeout;
+        const auto now = std::chrono::steady_clock::now();
+        const auto deadline = now + std::min<std::chrono::nanoseconds>(timeout, core::deadline_type::max() - now);
         return core_->take(core_, &deadline);
     }
 
@@ -167,14 +168,14 @@ struct resource_pool<T>::core {
         }
     }
 
-    /// Empty handle: it was discarded.
+    /// Empty handle: it was discarded. Above the limit, which may have fallen, one goes.
     void put(resource_handle<T> handle) noexcept {
         std::size_t in_use = 0;
         {
             const std::lock_guard<std::mutex> lock(mutex);
             in_use = --counts.in_use;
-            if (handle && !closed && (limit == 0 || in_use + idle.size() < limit)) {
-                idle.push_back(std::move(handle));
+            if (handle && !closed && (limit == 0 || counts.created - counts.destroyed <= limit)) {
+                idle.push_back(std::move(handle)); // there is room: see reserve()
             } else {
                 ++counts.destroyed;
             }
@@ -257,6 +258,9 @@ private:
                 return false;
             }
         }
+        if (idle.capacity() <= counts.in_use + idle.size()) { // now, as what comes back may not throw
+            idle.reserve(2 * (counts.in_use + idle.size() + 1));
+        }
         ++counts.in_use;
         counts.max_in_use = std::max(counts.max_in_use, counts.in_use);
         return true;
@@ -282,12 +286,11 @@ private:
             return {};
         }
         resource_info info(options.kind, options.name, options.bytes, options.parent, options.priority);
-        {
-            const std::lock_guard<std::mutex> lock(mutex);
-            ++counts.created;
-        }
-        return cleanup ? resource_handle<T>(std::move(*value), std::move(info), cleanup, manager)
-                       : resource_handle<T>(std::move(*value), std::move(info), manager);
+        auto handle = cleanup ? resource_handle<T>(std::move(*value), std::move(info), cleanup, manager)
+                              : resource_handle<T>(std::move(*value), std::move(info), manager);
+        const std::lock_guard<std::mutex> lock(mutex);
+        ++counts.created;
+        return handle;
     }
 
     std::size_t count(std::size_t pool_statistics::* which) const {

@@ -39,6 +39,14 @@ TEST(HitCostModel, WithoutGapsAHitCostsWhatItsKindDoes) {
     EXPECT_DOUBLE_EQ(probe_time_ns(costs_with({}), sessions, hits, 1e6), 10 * 510 + 6 * 350 + 8 * 520 + 3 * 600);
 }
 
+TEST(HitCostModel, WhatAProgramTellsOfItselfIsHitOnNops) {
+    auto programs = kPrograms;
+    programs.told_ns = 3'000;
+    const HitCounts hits{0, 0, 0, 0, 20};
+    EXPECT_DOUBLE_EQ(probe_time_ns(costs_with({}), programs, hits, 1e6), 20 * 3'400);
+    EXPECT_NEAR(probe_time_ns(costs_with(kGaps), programs, hits, 20 * 2'000 + 20 * 3'480), 20 * 3'480, 1e-3);
+}
+
 TEST(HitCostModel, OwnTimeBetweenCallsDecidesTheGap) {
     const HitCounts hits{50, 50, 50, 0};
     const double hot = 50 * 500 + 50 * 350 + 50 * 520;

@@ -495,6 +495,7 @@ TEST(References, AfterALossErrorsOfTheObjectsOfThenAreUncertain) {
     told.destroy(kA);
     told.pass(3);
     EXPECT_EQ(told.found(), "destroyed_while_held(?)");
+    told.pass(1); // what was lost may have been lost after the news of it was read, until now
     told.create(kB);
     told.acquire(kB, kOnStack, 1);
     told.destroy(kB);
@@ -559,6 +560,32 @@ TEST(References, ThereIsRoomForSoManyAndTheRestIsCounted) {
         told.create(0x100 + (i % 2) * 0x100, 64);
     }
     EXPECT_LE(told.ledger.objects().size(), 8U);
+}
+
+TEST(References, AsManyReferencesAsOneLikesAtOneAddressAreNotKept) {
+    Telling told;
+    constexpr std::uint64_t kCount = 100'000; // squared, they would take an hour
+    for (std::uint64_t i = 1; i <= kCount; ++i) {
+        told.create(i * 0x100);
+        told.acquire(i * 0x100, kOnStack, 1);
+    }
+    EXPECT_EQ(told.ledger.live_handles(), 16U);
+    EXPECT_EQ(told.ledger.counters().handles_refused, kCount - 16);
+    EXPECT_EQ(told.object(kCount * 0x100).strong_count(), 1U) << "by a handle that is not known";
+}
+
+TEST(References, AsManyHeldLivesAsOneLikesAtOneAddressAreNotKept) {
+    Telling told;
+    constexpr std::uint64_t kCount = 100'000;
+    for (std::uint64_t i = 1; i <= kCount; ++i) {
+        told.create(kA);
+        told.acquire(kA, 0x100'0000 + 8 * i, 1);
+        told.destroy(kA);
+    }
+    EXPECT_LE(told.ledger.live_handles(), 65U);
+    EXPECT_GT(told.ledger.counters().pending_refused, kCount - 100);
+    told.pass(60);
+    EXPECT_EQ(told.found().substr(0, 20), "destroyed_while_held") << "of those that are kept";
 }
 
 TEST(References, ManyLivesAtOneAddressTakeNoMoreRoomThanOne) {
@@ -647,6 +674,19 @@ TEST(References, UnplacedHandlesAreThoseThatLieNowhereKnown) {
     EXPECT_EQ(unplaced_handles(told.ledger, 1), (std::vector<std::uint64_t>{kOnStack}));
     told.place(0x7300, HandlePlace::object, 0xdead);
     EXPECT_EQ(unplaced_handles(told.ledger, 100).size(), 2U) << "its owner is not known";
+}
+
+TEST(References, ObjectsNestedBeyondAllReasonAreLookedThroughSoFarOnly) {
+    std::vector<ObjectIndex::Range> ranges;
+    constexpr std::uint64_t kCount = 100'000;
+    for (std::uint64_t i = 0; i < kCount; ++i) {
+        ranges.push_back({i, 2 * kCount - i, static_cast<std::uint32_t>(i)});
+    }
+    const ObjectIndex index(ranges);
+    EXPECT_EQ(index.around(kCount + 30), kCount - 31);
+    for (std::uint64_t address = kCount + 100; address < 2 * kCount; ++address) {
+        ASSERT_EQ(index.around(address), kNoIndex);
+    }
 }
 
 TEST(References, AnAddressLiesInTheInnermostObjectAroundIt) {

@@ -88,6 +88,21 @@ TEST(SdkPool, AtTheLimitItWaitsUntilOneComesBack) {
     EXPECT_EQ(pool.statistics().failures, 0U);
 }
 
+TEST(SdkPool, ForEverIsATimeToWait) {
+    resource_manager manager;
+    Source source;
+    auto pool = source.pool({"buffer", "p", 1}, manager);
+    auto only = pool.try_acquire();
+    int got = 0;
+    std::thread waiter([&] { got = *pool.acquire(std::chrono::nanoseconds::max()); });
+    while (pool.statistics().waits == 0) {
+        std::this_thread::yield();
+    }
+    only.give_back();
+    waiter.join();
+    EXPECT_EQ(got, 1);
+}
+
 TEST(SdkPool, ALimitThatIsRaisedWakesThoseThatWait) {
     resource_manager manager;
     Source source;

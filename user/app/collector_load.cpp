@@ -50,7 +50,7 @@ GovernorInterval Collector::take_load() {
             process.load_cpu_ns = usage->cpu_ns;
         }
         load.cpu_seconds += static_cast<double>(cpu_ns) / static_cast<double>(kNanosPerSecond);
-        load.added_ns += tracer_.probe_ns(process.load_counters, now, cpu_ns);
+        load.added_ns += tracer_.probe_ns(process.load_counters, now, cpu_ns, 0); // of the heap alone: that is what it governs
         process.load_counters = now;
     }
     // Where a return can be declined, those that are seen are the allocations that were kept; else it is not known how many were.

@@ -138,7 +138,7 @@ void Collector::index_owners() {
 void Collector::sample_usage(std::int32_t pid, Followed& process, const mt_counters& counters) {
     if (const auto usage = read_process_usage(pid)) {
         const auto cpu_ns = usage->cpu_ns - std::min(process.usage.cpu_ns, usage->cpu_ns);
-        process.probe_ns += tracer_.probe_ns(process.counters, counters, cpu_ns);
+        process.probe_ns += tracer_.probe_ns(process.counters, counters, cpu_ns, contract_ ? contract_->program_ns() : 0);
         process.usage = {process.id, usage->rss_bytes, usage->cpu_ns, process.probe_ns};
         sink_(process.usage);
     }
@@ -232,6 +232,7 @@ Status Collector::tick(bool with_ages) {
         say(error->message);
     }
     if (contract_) {
+        contract_->update_costs(now_ns);
         contract_->read_records();
     }
     for (auto& [pid, process] : followed_) {

@@ -9,6 +9,8 @@ namespace memtrace {
 namespace {
 
 constexpr const char* kProvider = "memtrace";
+/// Records of an image whose exec has not been heard of: that comes by another ring, at most some milliseconds later.
+constexpr std::size_t kMaxEarly = 1 << 14;
 
 /// "memtrace: object_create, ref_acquire, ..."
 std::string describe(const std::set<std::string>& probes) {
@@ -110,7 +112,8 @@ void ContractCollector::follow_image(std::int32_t pid, ProcessId id, const std::
     process.stacks.clear();
     if (const auto key = process.key != 0 ? tracer_->adopt_image(pid) : std::nullopt) {
         process.key = *key;
-        process.counted_before = tracer_->read_counters(*key);
+        // Not read again: what was lost since is as likely the new image's, whose loss must show.
+        process.counted_before = process.counters;
         tell_started(process); // the files that the new image has too are attached to
     }
     for (const auto& record : early) {
@@ -136,15 +139,18 @@ void ContractCollector::end(std::int32_t pid) {
     }
 }
 
-void ContractCollector::add_counters(std::int32_t pid, mt_counters& counters) const {
+void ContractCollector::add_counters(std::int32_t pid, mt_counters& counters) {
     const auto found = followed_.find(pid);
     if (found == followed_.end() || found->second.key == 0) {
         return;
     }
-    const auto own = tracer_->read_counters(found->second.key);
+    auto& process = found->second;
+    process.counters = tracer_->read_counters(process.key);
     for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
-        counters.value[i] += own.value[i] - std::min(own.value[i], found->second.counted_before.value[i]);
+        const auto own = process.counters.value[i];
+        counters.value[i] += own - std::min(own, process.counted_before.value[i]);
     }
+    counters.value[MT_COUNTER_contract_records_lost] += process.early_lost;
 }
 
 // ---- records ------------------------------------------------------------------------------------------------------------------
@@ -193,7 +199,11 @@ void ContractCollector::read_records() {
         if (head->key == process->key) {
             apply(pid, *process, record, *head);
         } else if (head->key > process->key) {
-            process->early.emplace_back(record.begin(), record.end());
+            if (process->early.size() < kMaxEarly) {
+                process->early.emplace_back(record.begin(), record.end());
+            } else {
+                ++process->early_lost;
+            }
         }
     });
 }

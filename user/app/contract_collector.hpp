@@ -44,7 +44,15 @@ public:
     /// Takes the records that wait, and tells what they say.
     void read_records();
     /// Adds this tier's counters to those of the heap.
-    void add_counters(std::int32_t pid, mt_counters& counters) const;
+    void add_counters(std::int32_t pid, mt_counters& counters);
+
+    /// As the tracer's; nothing, and 0, where nobody has probes.
+    void update_costs(std::uint64_t now_ns) {
+        if (tracer_) {
+            tracer_->update_costs(now_ns);
+        }
+    }
+    [[nodiscard]] double program_ns() const { return tracer_ ? tracer_->program_ns() : 0; }
 
     /// -1: nobody has probes.
     [[nodiscard]] int records_fd() const { return tracer_ ? tracer_->records_fd() : -1; }
@@ -58,6 +66,8 @@ private:
         std::set<std::string> sources;             ///< names of the probes attached to
         std::map<std::uint64_t, StackId> stacks;   ///< by the kernel half's key
         std::vector<std::vector<std::byte>> early; ///< of an image whose exec has not been heard of yet
+        std::uint64_t early_lost = 0;              ///< there was no room for
+        mt_counters counters{};                    ///< as last read
         mt_counters counted_before{};              ///< by the image that an exec replaced
     };
 

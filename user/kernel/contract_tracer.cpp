@@ -14,6 +14,8 @@
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
 #include "kernel/process_slots.hpp"
+#include "kernel/program_timer.hpp"
+#include "kernel/record_ring.hpp"
 
 namespace memtrace {
 
@@ -23,9 +25,6 @@ constexpr const char* kProvider = "memtrace";
 
 struct SkeletonCloser {
     void operator()(contract_bpf* skeleton) const { contract_bpf__destroy(skeleton); }
-};
-struct RingCloser {
-    void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
 struct LinkCloser {
     void operator()(bpf_link* link) const { bpf_link__destroy(link); }
@@ -66,8 +65,8 @@ struct ContractTracer::Impl {
     std::unique_ptr<contract_bpf, SkeletonCloser> skeleton;
     std::vector<Link> links;                          ///< of the tracepoints
     std::map<std::int32_t, std::vector<Held>> probes; ///< by process
-    std::unique_ptr<ring_buffer, RingCloser> ring;
-    std::function<void(std::span<const std::byte>)> on_record;
+    RecordRing ring;
+    ProgramTimer timer;
     ProcessSlots slots;
 
     Impl() = default;
@@ -165,14 +164,12 @@ Result<ContractTracer> ContractTracer::load(const ContractLimits& limits, const 
     if (auto status = impl->attach_tracepoints(); !status) {
         return tl::unexpected(status.error());
     }
-    const auto visit = [](void* context, void* data, std::size_t size) -> int {
-        static_cast<Impl*>(context)->on_record({static_cast<const std::byte*>(data), size});
-        return 0;
-    };
-    impl->ring.reset(ring_buffer__new(Impl::fd(impl->skeleton->maps.contract_records), visit, impl.get(), nullptr));
-    if (impl->ring == nullptr) {
-        return fail_errno("cannot read the records of the contract tier", errno);
+    auto ring = RecordRing::open(impl->skeleton->maps.contract_records, "the records of the contract tier");
+    if (!ring) {
+        return tl::unexpected(ring.error());
     }
+    impl->ring = std::move(*ring);
+    impl->timer = ProgramTimer({bpf_program__fd(impl->skeleton->progs.contract_probe)});
     impl->slots = ProcessSlots(limits.max_processes);
     return ContractTracer(std::move(impl));
 }
@@ -234,6 +231,14 @@ void ContractTracer::end_cleanup(std::int32_t pid) {
     impl_->release(pid, [](const Held& held) { return held.kind == MT_CONTRACT_NONE; });
 }
 
+void ContractTracer::update_costs(std::uint64_t now_ns) {
+    impl_->timer.update(now_ns);
+}
+
+double ContractTracer::program_ns() const {
+    return impl_->timer.mean_ns(0);
+}
+
 mt_stack ContractTracer::read_stack(std::uint64_t key, std::uint64_t code) const {
     return read_stack_or_code(Impl::fd(impl_->skeleton->maps.contract_stacks), key, code);
 }
@@ -243,12 +248,11 @@ mt_counters ContractTracer::read_counters(mt_process_key process) const {
 }
 
 int ContractTracer::records_fd() const {
-    return ring_buffer__epoll_fd(impl_->ring.get());
+    return impl_->ring.fd();
 }
 
 void ContractTracer::read_records(const std::function<void(std::span<const std::byte>)>& visit) {
-    impl_->on_record = visit;
-    ring_buffer__consume(impl_->ring.get());
+    impl_->ring.consume(visit);
 }
 
 } // namespace memtrace

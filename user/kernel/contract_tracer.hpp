@@ -52,6 +52,11 @@ public:
     Status request_cleanup(std::int32_t pid, unsigned level, const std::string& path);
     void end_cleanup(std::int32_t pid);
 
+    /// Times the program. To be called often; `now_ns` is monotonic.
+    void update_costs(std::uint64_t now_ns);
+    /// Mean time that one hit runs the program, nanoseconds, the trap not counted; 0: none has been seen.
+    [[nodiscard]] double program_ns() const;
+
     /// Of a record, which says both; without its stack where none was stored.
     [[nodiscard]] mt_stack read_stack(std::uint64_t key, std::uint64_t code) const;
     /// Those of this tier; the rest is zero.

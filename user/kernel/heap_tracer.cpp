@@ -21,6 +21,7 @@
 #include "kernel/process_slots.hpp"
 #include "kernel/process_table.hpp"
 #include "kernel/program_timer.hpp"
+#include "kernel/record_ring.hpp"
 #include "kernel/sampling_tables.hpp"
 #include "kernel/unwind_shards.hpp"
 #include "kernel/uprobe_link.hpp"
@@ -56,8 +57,7 @@ enum TimedProgram : std::size_t { kTimedFree, kTimedEnter, kTimedReturn };
 struct HeapTracer::Impl {
     memtrace_bpf* skeleton = nullptr;
     ProcessTable slots;
-    ring_buffer* ring = nullptr;
-    std::function<void(const mt_event&)> on_event;
+    RecordRing ring;
     TracerLimits limits;
     AttachMethod method = AttachMethod::uprobe_multi;
     std::vector<AttachedProcess> processes; ///< by slot
@@ -73,7 +73,7 @@ struct HeapTracer::Impl {
     ~Impl() {
         const SignalGuard guard;
         processes.clear();
-        ring_buffer__free(ring);
+        ring = {};
         memtrace_bpf__destroy(skeleton);
     }
 
@@ -137,18 +137,11 @@ struct HeapTracer::Impl {
         if (skeleton->links.process_exec == nullptr || skeleton->links.process_fork == nullptr) {
             return fail_errno("cannot follow process events", errno);
         }
-        const auto on_record = [](void* context, void* data, std::size_t size) -> int {
-            const auto* event = static_cast<const mt_event*>(data);
-            if (size < sizeof(mt_event) || (event->kind == MT_EVENT_UNWIND && size < sizeof(mt_unwind_event))) {
-                return 0;
-            }
-            static_cast<Impl*>(context)->on_event(*event);
-            return 0;
-        };
-        ring = ring_buffer__new(fd(skeleton->maps.events), on_record, this, nullptr);
-        if (ring == nullptr) {
-            return fail_errno("cannot read process events", errno);
+        auto events = RecordRing::open(skeleton->maps.events, "process events");
+        if (!events) {
+            return tl::unexpected(events.error());
         }
+        ring = std::move(*events);
         auto table = ProcessTable::map(fd(skeleton->maps.processes), limits.max_processes);
         if (!table) {
             return tl::unexpected(table.error());
@@ -380,20 +373,26 @@ ProbeCosts HeapTracer::probe_costs() const {
             costs.emulated_ns + programs.free_ns, programs.sessions};
 }
 
-double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns) const {
+double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns, double told_ns) const {
     const auto hits = [&](mt_counter counter) { return static_cast<double>(after.value[counter] - before.value[counter]); };
     const HitCounts counts{hits(MT_COUNTER_hits_enter), hits(MT_COUNTER_hits_return), hits(MT_COUNTER_hits_free),
-                           hits(MT_COUNTER_stepped_hits)};
-    return probe_time_ns(impl_->costs, impl_->program_costs(), counts, static_cast<double>(cpu_ns));
+                           hits(MT_COUNTER_stepped_hits), hits(MT_COUNTER_contract_hits)};
+    auto programs = impl_->program_costs();
+    programs.told_ns = told_ns;
+    return probe_time_ns(impl_->costs, programs, counts, static_cast<double>(cpu_ns));
 }
 
 int HeapTracer::events_fd() const {
-    return ring_buffer__epoll_fd(impl_->ring);
+    return impl_->ring.fd();
 }
 
 void HeapTracer::read_events(const std::function<void(const mt_event&)>& visit) {
-    impl_->on_event = visit;
-    ring_buffer__consume(impl_->ring);
+    impl_->ring.consume([&](std::span<const std::byte> record) {
+        const auto* event = reinterpret_cast<const mt_event*>(record.data());
+        if (record.size() >= sizeof(mt_event) && (event->kind != MT_EVENT_UNWIND || record.size() >= sizeof(mt_unwind_event))) {
+            visit(*event);
+        }
+    });
 }
 
 mt_weight HeapTracer::weigh(const mt_live_block& block) const {

@@ -97,7 +97,9 @@ public:
     [[nodiscard]] ProbeCosts probe_costs() const;
     /// How long probes kept a process's threads from running, nanoseconds, while its counters went from `before` to `after` and
     /// they had `cpu_ns` of CPU time: traps as calibrated, programs as timed. An estimate: kernel/hit_cost_model.hpp.
-    [[nodiscard]] double probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns) const;
+    /// `told_ns`: what the contract tier's program runs for, where its hits are counted too.
+    [[nodiscard]] double probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns,
+                                  double told_ns) const;
 
     /// A descriptor that becomes readable when events are there, and the call that hands them out.
     [[nodiscard]] int events_fd() const;

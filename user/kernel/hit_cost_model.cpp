@@ -8,11 +8,15 @@ namespace {
 
 constexpr int kHalvings = 40; ///< of an interval of some seconds: to less than a nanosecond
 
+double calls_of(const HitCounts& hits) {
+    return hits.enters + hits.frees + hits.told;
+}
+
 double time_at_gap(const HitCosts& costs, const ProgramCosts& programs, const HitCounts& hits, double gap_ns) {
     const double enter = (programs.sessions ? costs.declined_ns : costs.emulated_ns) + programs.enter_ns;
     return hits.enters * enter + hits.returns * (costs.return_ns + programs.return_ns) +
            hits.frees * (costs.emulated_ns + programs.free_ns) + hits.stepped * (costs.stepped_ns - costs.emulated_ns) +
-           (hits.enters + hits.frees) * more_at_gap(costs.gaps, gap_ns);
+           hits.told * (costs.emulated_ns + programs.told_ns) + calls_of(hits) * more_at_gap(costs.gaps, gap_ns);
 }
 
 } // namespace
@@ -30,7 +34,7 @@ double more_at_gap(const std::vector<GapCost>& gaps, double gap_ns) {
 }
 
 double probe_time_ns(const HitCosts& costs, const ProgramCosts& programs, const HitCounts& hits, double cpu_ns) {
-    const double calls = hits.enters + hits.frees;
+    const double calls = calls_of(hits);
     double low = 0;
     double high = calls > 0 ? std::max(cpu_ns, 0.0) / calls : 0;
     // With the gap, both own time and probes' time rise: they meet CPU time once.

@@ -38,6 +38,7 @@ struct HitCounts {
     double returns = 0;
     double frees = 0;
     double stepped = 0; ///< of these, on instructions that the kernel single-steps
+    double told = 0;    ///< of probes by which a program tells of itself (contract tier): on nops, which are emulated
 };
 
 /// What the programs themselves run for, nanoseconds each.
@@ -46,6 +47,7 @@ struct ProgramCosts {
     double return_ns = 0;
     double free_ns = 0;
     bool sessions = false; ///< an entry declines its return unless it is wanted
+    double told_ns = 0;    ///< of the contract tier
 };
 
 /// Trap and program together, in nanoseconds for each hit.

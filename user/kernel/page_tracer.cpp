@@ -13,6 +13,7 @@
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
 #include "kernel/process_slots.hpp"
+#include "kernel/record_ring.hpp"
 
 namespace memtrace {
 
@@ -22,10 +23,6 @@ struct SkeletonCloser {
     void operator()(pages_bpf* skeleton) const { pages_bpf__destroy(skeleton); }
 };
 using Skeleton = std::unique_ptr<pages_bpf, SkeletonCloser>;
-
-struct RingCloser {
-    void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
-};
 
 /// The parts that a kernel may offer one without the other.
 struct Parts {
@@ -70,8 +67,7 @@ Skeleton load_parts(const PageLimits& limits, const std::optional<StackMaps>& ma
 struct PageTracer::Impl {
     Skeleton skeleton;
     std::vector<bpf_link*> links;
-    std::unique_ptr<ring_buffer, RingCloser> ring;
-    std::function<void(const mt_page_record&)> on_record;
+    RecordRing ring;
     std::string source; ///< "touched memory, mmap, ..."
     ProcessSlots slots;
 
@@ -161,16 +157,11 @@ Result<PageTracer> PageTracer::load(const PageLimits& limits, const std::optiona
     if (auto status = impl->attach_parts(parts); !status) {
         return tl::unexpected(status.error());
     }
-    const auto visit = [](void* context, void* data, std::size_t size) -> int {
-        if (size >= sizeof(mt_page_record)) {
-            static_cast<Impl*>(context)->on_record(*static_cast<const mt_page_record*>(data));
-        }
-        return 0;
-    };
-    impl->ring.reset(ring_buffer__new(Impl::fd(impl->skeleton->maps.page_records), visit, impl.get(), nullptr));
-    if (impl->ring == nullptr) {
-        return fail_errno("cannot read the records of the pages tier", errno);
+    auto ring = RecordRing::open(impl->skeleton->maps.page_records, "the records of the pages tier");
+    if (!ring) {
+        return tl::unexpected(ring.error());
     }
+    impl->ring = std::move(*ring);
     impl->slots = ProcessSlots(limits.max_processes);
     return PageTracer(std::move(impl));
 }
@@ -247,12 +238,15 @@ mt_counters PageTracer::read_counters(mt_process_key process) const {
 }
 
 int PageTracer::records_fd() const {
-    return ring_buffer__epoll_fd(impl_->ring.get());
+    return impl_->ring.fd();
 }
 
 void PageTracer::read_records(const std::function<void(const mt_page_record&)>& visit) {
-    impl_->on_record = visit;
-    ring_buffer__consume(impl_->ring.get());
+    impl_->ring.consume([&](std::span<const std::byte> record) {
+        if (record.size() >= sizeof(mt_page_record)) {
+            visit(*reinterpret_cast<const mt_page_record*>(record.data()));
+        }
+    });
 }
 
 } // namespace memtrace

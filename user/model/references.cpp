@@ -17,8 +17,12 @@ constexpr std::size_t kMaxSurplus = 1024;
 constexpr std::uint64_t kMaxInside = 65'536;
 /// Handles of one destroyed object that are told of one by one.
 constexpr std::size_t kMaxHeldTold = 16;
-/// Lives of one address that are looked through for a handle.
+/// Lives of one address that wait for what their threads have yet to tell. More at once are of a program that means harm.
 constexpr std::size_t kMaxLives = 64;
+/// References that may wait at the address of one handle; each is looked at whenever something is told of it.
+constexpr std::size_t kMaxAtAddress = 16;
+/// Objects within objects, around an address.
+constexpr std::size_t kMaxNesting = 64;
 constexpr std::uint64_t kWord = sizeof(std::uint64_t);
 
 /// Counts of 64 and of 32 bits that went below zero.
@@ -114,6 +118,10 @@ void ReferenceLedger::on_destroyed(const ObjectTold& event) {
         object.older_grave = std::exchange(grave->second, index);
     }
     if (object.first_handle == kNoIndex && !holds_handle_inside(object)) {
+        bury(index);
+    } else if (has_many_lives(object)) {
+        ++counters_.pending_refused;
+        drop_handles(index);
         bury(index);
     } else {
         dying_.push_back({index, object.serial, event.origin.mono_ns});
@@ -263,7 +271,7 @@ void ReferenceLedger::on(const HandlePlaced& event) {
 }
 
 void ReferenceLedger::lost(std::uint64_t from_ns) {
-    loss_ns_ = std::max<std::uint64_t>(now_ns_, 1);
+    loss_.open();
     for (auto& pending : surplus_) {
         pending.error.certain = false;
     }
@@ -356,6 +364,7 @@ void ReferenceLedger::touch(std::uint32_t index, std::uint64_t mono_ns) {
 
 void ReferenceLedger::settle(std::uint64_t now_ns) {
     now_ns_ = std::max(now_ns_, now_ns);
+    loss_.settle(now_ns);
     if (now_ns_ > kSettleNs) {
         settle_before(now_ns_ - kSettleNs);
     }
@@ -591,9 +600,26 @@ std::uint32_t ReferenceLedger::find_dying_handle(std::uint64_t address, std::uin
     return kNoIndex;
 }
 
+bool ReferenceLedger::has_many_lives(const TrackedObject& object) const {
+    std::size_t lives = 0;
+    for (auto at = object.older_grave; at != kNoIndex && lives < kMaxLives; at = objects_[at].older_grave) {
+        ++lives;
+    }
+    return lives == kMaxLives;
+}
+
+bool ReferenceLedger::is_crowded(std::uint64_t address) const {
+    const auto found = handle_at_.find(address);
+    std::size_t count = 0;
+    for (auto at = found == handle_at_.end() ? kNoIndex : found->second; at != kNoIndex; at = handles_[at].next_at_address) {
+        ++count;
+    }
+    return count >= kMaxAtAddress;
+}
+
 std::uint32_t ReferenceLedger::add_handle(std::uint64_t address, std::uint32_t index, bool strong, const ToldAt& acquired) {
     auto& object = objects_[index];
-    if (live_handles() >= limits_.handles) {
+    if (live_handles() >= limits_.handles || is_crowded(address)) {
         ++counters_.handles_refused;
         object.announced = true; // from here on as one whose handles are not all known
         ++(strong ? object.unknown_strong : object.unknown_weak);
@@ -832,8 +858,8 @@ std::uint32_t ObjectIndex::around(std::uint64_t address) const {
 
 std::uint32_t ObjectIndex::around_from(std::size_t after, std::uint64_t address) const {
     auto at = after == 0 ? kNoIndex : static_cast<std::uint32_t>(after - 1);
-    while (at != kNoIndex && ranges_[at].end <= address) {
-        at = ranges_[at].enclosing;
+    for (std::size_t level = 0; at != kNoIndex && ranges_[at].end <= address; ++level) {
+        at = level < kMaxNesting ? ranges_[at].enclosing : kNoIndex;
     }
     return at == kNoIndex ? kNoIndex : ranges_[at].object;
 }

@@ -129,13 +129,32 @@ struct ReferenceError {
 struct ReferenceCounters {
     std::uint64_t unknown_objects = 0; ///< events of objects that were never told of: older than the tracing, or not sampled
     std::uint64_t objects_refused = 0; ///< no room
-    std::uint64_t handles_refused = 0; ///< no room: held, but by nobody known
+    std::uint64_t handles_refused = 0; ///< no room, at all or at that address: held, but by nobody known
     std::uint64_t errors_refused = 0;  ///< no room
     std::uint64_t missed_destroys = 0; ///< created again where an object still lived
     std::uint64_t unmatched_weak = 0; ///< weak references given back or moved by handles that held none: no error, see on_release
     std::uint64_t unmatched_moves = 0;
     std::uint64_t lost_weak = 0;       ///< weak handles overwritten
     std::uint64_t pending_refused = 0; ///< no room to see whether something lasts: an error may be missing
+};
+
+/// Until when something may be missing. That a loss is heard of says that it was before, but not when; so it lasts, as far as anybody
+/// knows, until the tick after the one that told of it has begun.
+class LossMark {
+public:
+    void open() { ticks_ = 2; }
+    /// A tick began at `now_ns`.
+    void settle(std::uint64_t now_ns) {
+        if (ticks_ != 0 && --ticks_ == 0) {
+            until_ns_ = now_ns;
+        }
+    }
+    /// Nothing was lost since `mono_ns`.
+    [[nodiscard]] bool is_before(std::uint64_t mono_ns) const { return ticks_ == 0 && (until_ns_ == 0 || mono_ns > until_ns_); }
+
+private:
+    unsigned ticks_ = 0; ///< that are to come
+    std::uint64_t until_ns_ = 0;
 };
 
 class ReferenceLedger {
@@ -179,7 +198,7 @@ public:
     /// the program does next may revoke.
     [[nodiscard]] std::vector<ReferenceError> errors() const;
     /// Nothing was lost since it began: what is found of it is so.
-    [[nodiscard]] bool certain(const TrackedObject& object) const { return loss_ns_ == 0 || object.born.mono_ns > loss_ns_; }
+    [[nodiscard]] bool certain(const TrackedObject& object) const { return loss_.is_before(object.born.mono_ns); }
     [[nodiscard]] const ReferenceCounters& counters() const { return counters_; }
     /// The newest time told of, or settled.
     [[nodiscard]] std::uint64_t now_ns() const { return now_ns_; }
@@ -232,6 +251,8 @@ private:
     /// The handle of an object that was destroyed at that address a moment ago.
     std::uint32_t find_dying_handle(std::uint64_t address, std::uint64_t object_address, bool strong) const;
     bool holds_handle_inside(const TrackedObject& owner) const;
+    bool has_many_lives(const TrackedObject& object) const;
+    bool is_crowded(std::uint64_t address) const;
     void unlink_grave(std::uint32_t object);
     void overwrite(std::uint32_t handle, const ToldAt& by);
     void merge(std::vector<ReferenceError>& errors, std::unordered_multimap<std::uint64_t, std::size_t>& ids,
@@ -261,7 +282,7 @@ private:
     ReferenceCounters counters_;
     std::uint32_t serials_ = 0;
     std::uint64_t now_ns_ = 0;
-    std::uint64_t loss_ns_ = 0; ///< the last time that something may have been lost
+    LossMark loss_;
 };
 
 /// Which object an address lies in.
@@ -277,7 +298,7 @@ public:
     explicit ObjectIndex(const ReferenceLedger& ledger);
     explicit ObjectIndex(std::vector<Range> ranges);
 
-    /// The innermost object around `address`; kNoIndex where there is none.
+    /// The innermost object around `address`; kNoIndex where there is none, or only behind 64 nested ones that end before it.
     [[nodiscard]] std::uint32_t around(std::uint64_t address) const;
     /// The same for who goes through addresses in ascending order: `after` is the position of the first range that starts beyond it.
     [[nodiscard]] std::uint32_t around_from(std::size_t after, std::uint64_t address) const;

@@ -50,6 +50,9 @@ std::uint64_t DurationHistogram::quantile(double q) const {
 void ResourceTable::on(const ResourceTold& event) {
     now_ns_ = std::max(now_ns_, event.origin.mono_ns);
     const Key key{kind_of(event.kind), event.id};
+    if (key.kind == kNoIndex) {
+        return;
+    }
     switch (event.action) {
     case ResourceAction::acquired:
     case ResourceAction::alive:
@@ -255,7 +258,7 @@ void ResourceTable::add_error(const ResourceTold& event, Key key, const Past& pa
         return;
     }
     errors_.push_back({double_release, key.kind, key.id, past.acquired, past.released, told_at(event.origin), 1, now_ns_,
-                       loss_ns_ == 0 || past.acquired.mono_ns > loss_ns_});
+                       loss_.is_before(past.acquired.mono_ns)});
 }
 
 std::uint32_t ResourceTable::kind_of(const std::string& name) {
@@ -267,7 +270,7 @@ std::uint32_t ResourceTable::kind_of(const std::string& name) {
     }
     if (kinds_.size() >= limits_.kinds) {
         ++counters_.kinds_refused;
-        return 0;
+        return kNoIndex;
     }
     kinds_.emplace_back().name = name;
     return kind_ids_[name] = static_cast<std::uint32_t>(kinds_.size() - 1);
@@ -296,7 +299,7 @@ std::uint32_t ResourceTable::find_parent(std::uint64_t id, std::uint32_t child_k
 }
 
 void ResourceTable::lost(std::uint64_t from_ns) {
-    loss_ns_ = std::max<std::uint64_t>(now_ns_, 1);
+    loss_.open();
     for (auto& error : errors_) {
         error.certain = error.certain && error.found_ns <= from_ns;
     }
@@ -304,6 +307,7 @@ void ResourceTable::lost(std::uint64_t from_ns) {
 
 void ResourceTable::settle(std::uint64_t now_ns) {
     now_ns_ = std::max(now_ns_, now_ns);
+    loss_.settle(now_ns);
     for (; !replaced_.empty() && since(replaced_.front().since_ns, now_ns_) >= kSettleNs; replaced_.pop_front()) {
         ++counters_.missed_releases;
     }

@@ -106,7 +106,7 @@ struct Cleanup {
 struct ResourceCounters {
     std::uint64_t unknown_resources = 0; ///< uses and releases of what was never told of: older than the tracing
     std::uint64_t resources_refused = 0; ///< no room
-    std::uint64_t kinds_refused = 0;     ///< no room: counted as the kind ""
+    std::uint64_t kinds_refused = 0;     ///< no room: events of more kinds than that
     std::uint64_t pools_refused = 0;     ///< no room
     std::uint64_t errors_refused = 0;    ///< no room
     std::uint64_t missed_releases = 0;   ///< acquired again while it was held, and no release followed
@@ -147,7 +147,7 @@ public:
     [[nodiscard]] const std::deque<Cleanup>& cleanups() const { return cleanups_; }
     [[nodiscard]] const ResourceCounters& counters() const { return counters_; }
     /// Nothing was lost since it was acquired.
-    [[nodiscard]] bool certain(const Resource& resource) const { return loss_ns_ == 0 || resource.acquired.mono_ns > loss_ns_; }
+    [[nodiscard]] bool certain(const Resource& resource) const { return loss_.is_before(resource.acquired.mono_ns); }
 
 private:
     struct Key {
@@ -200,7 +200,7 @@ private:
     std::deque<Cleanup> cleanups_;
     ResourceCounters counters_;
     std::uint64_t now_ns_ = 0;
-    std::uint64_t loss_ns_ = 0;
+    LossMark loss_;
 };
 
 } // namespace memtrace

@@ -88,7 +88,7 @@ __attribute__((constructor)) void read_settings() {
     if (const char* const text = std::getenv("MEMTRACE_SAMPLE_INTERVAL")) {
         char* end = nullptr;
         const auto bytes = std::strtoull(text, &end, 10);
-        if (bytes > 0 && *end == '\0') {
+        if (*text >= '0' && *text <= '9' && *end == '\0' && bytes > 0) { // strtoull takes -1 for the largest number
             memtrace::set_sample_interval(bytes);
         }
     }

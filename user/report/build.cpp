@@ -231,7 +231,7 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
         if (counter.loss && counter.value != 0) {
             coverage.lost[name] = counter.value;
         }
-        if (name.rfind("hits_", 0) == 0) {
+        if (name.rfind("hits_", 0) == 0 || name == "contract_hits") {
             hits += static_cast<double>(counter.value - counter.at_report);
         }
     }
