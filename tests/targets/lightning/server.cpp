@@ -165,6 +165,7 @@ void Server::reap() {
                 shared_.forgotten.keep(std::move(worker->thread));
             }
             worker = workers_.erase(worker);
+            ++shared_.statistics.sessions_reaped;
             memtrace_pool_put(&workers_, kPool, workers_.size(), kMaxSessions);
         } else {
             ++worker;
