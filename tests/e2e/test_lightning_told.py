@@ -7,6 +7,7 @@ MEMTRACE_TOLD_RUNS in the environment says how often each is tried, 1 unless sai
 import os
 import re
 import subprocess
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -41,6 +42,11 @@ def is_at(stack, server, bug, what):
     )
 
 
+def settled_report(memtrace):
+    since = (datetime.now(timezone.utc) + SETTLED).isoformat(timespec="milliseconds")
+    return memtrace.wait_report(lambda report: report["time"] > since)
+
+
 class Told(Server):
     """A server, and memtrace that listens to it from before the first client."""
 
@@ -66,8 +72,7 @@ class Told(Server):
             time.sleep(0.01)
 
     def settled_report(self):
-        since = (datetime.now(timezone.utc) + SETTLED).isoformat(timespec="milliseconds")
-        return self.memtrace.wait_report(lambda report: report["time"] > since)
+        return settled_report(self.memtrace)
 
 
 def wrong_resources(report):
@@ -235,6 +240,24 @@ def test_nothing_is_found_where_all_bugs_are_off(tmp_path, run):
         assert {kind["kind"] for kind in report["resource_kinds"]} >= {
             "socket", "thread", "session", "cursor", "transaction", "connection", "file", "cache"
         }
+        server.end()
+
+
+def test_nothing_is_found_by_a_tracer_that_comes_late(tmp_path):
+    with Server(tmp_path, "--cache-bytes", "50000") as server:
+        options = {"seconds": 7, "rate": 400, "keys": 2000, "mix": "get=40,put=30,delete=5,scan=15,bad=10"}
+        load = threading.Thread(target=lambda: server.load(**options))
+        load.start()
+        client = Client(server)
+        while client.stats()["scans"] < 20:
+            time.sleep(0.05)
+        with Memtrace.attach(tmp_path, server.pid, "--interval", "300ms") as memtrace:
+            report = settled_report(memtrace)  # while it works
+            assert findings(report) == []
+            load.join()
+            report = settled_report(memtrace)
+            assert not report["coverage"]["lost"] and findings(report) == []
+            assert report["references"]["objects"] > 50
         server.end()
 
 
