@@ -19,6 +19,9 @@
     X(ref_acquire, 4, 0, 1)                                                                                                      \
     X(ref_release, 4, 0, 1)                                                                                                      \
     X(ref_move, 4, 0, 1)                                                                                                         \
+    X(storage_acquire, 3, 0, 0)                                                                                                  \
+    X(storage_release, 1, 0, 0)                                                                                                  \
+    X(storage_move, 2, 0, 0)                                                                                                     \
     X(resource_acquire, 5, 1 << 0 | 1 << 4, 0)                                                                                   \
     X(resource_alive, 7, 1 << 0 | 1 << 4, 0)                                                                                     \
     X(resource_touch, 2, 1 << 0, 0)                                                                                              \

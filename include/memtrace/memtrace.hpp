@@ -5,3 +5,4 @@
 #include "memtrace/probes.h"
 #include "memtrace/resource.hpp"
 #include "memtrace/tracked_ptr.hpp"
+#include "memtrace/tracked_vector.hpp"

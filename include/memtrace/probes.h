@@ -59,6 +59,9 @@ MEMTRACE_SEMAPHORE(memtrace, object_destroy)
 MEMTRACE_SEMAPHORE(memtrace, ref_acquire)
 MEMTRACE_SEMAPHORE(memtrace, ref_release)
 MEMTRACE_SEMAPHORE(memtrace, ref_move)
+MEMTRACE_SEMAPHORE(memtrace, storage_acquire)
+MEMTRACE_SEMAPHORE(memtrace, storage_release)
+MEMTRACE_SEMAPHORE(memtrace, storage_move)
 MEMTRACE_SEMAPHORE(memtrace, resource_acquire)
 MEMTRACE_SEMAPHORE(memtrace, resource_alive)
 MEMTRACE_SEMAPHORE(memtrace, resource_touch)
@@ -172,6 +175,42 @@ MEMTRACE_COLD void memtrace_fire_ref_move(const void* object, const void* from, 
 MEMTRACE_HOT void memtrace_ref_move(const void* object, const void* from, const void* to, int strong) {
     if (MEMTRACE_ENABLED(ref_move)) {
         memtrace_fire_ref_move(object, from, to, strong);
+    }
+}
+
+/* ---- storage: memory that something else leads to ------------------------------------------------------------------------------ */
+
+MEMTRACE_COLD void memtrace_fire_storage_acquire(const void* memory, size_t size, const void* holder) {
+    memtrace_answer();
+    STAP_PROBE3(memtrace, storage_acquire, memory, size, holder);
+}
+/* From now on `memory` is led to by what lies at `holder`, a container or a pointer, and by nothing else: handles in it are held by whoever
+ * holds that. Told before a handle is put there. */
+MEMTRACE_HOT void memtrace_storage_acquire(const void* memory, size_t size, const void* holder) {
+    if (MEMTRACE_ENABLED(storage_acquire)) {
+        memtrace_fire_storage_acquire(memory, size, holder);
+    }
+}
+
+MEMTRACE_COLD void memtrace_fire_storage_release(const void* memory) {
+    memtrace_answer();
+    STAP_PROBE1(memtrace, storage_release, memory);
+}
+/* It is given back, or others may lead to it from now on. */
+MEMTRACE_HOT void memtrace_storage_release(const void* memory) {
+    if (MEMTRACE_ENABLED(storage_release)) {
+        memtrace_fire_storage_release(memory);
+    }
+}
+
+MEMTRACE_COLD void memtrace_fire_storage_move(const void* from, const void* to) {
+    memtrace_answer();
+    STAP_PROBE2(memtrace, storage_move, from, to);
+}
+/* All that the holder at `from` led to, the one at `to` leads to now. Of what that led to before, nothing is known any more. */
+MEMTRACE_HOT void memtrace_storage_move(const void* from, const void* to) {
+    if (MEMTRACE_ENABLED(storage_move)) {
+        memtrace_fire_storage_move(from, to);
     }
 }
 

@@ -27,7 +27,7 @@ struct pool_options {
     std::chrono::nanoseconds idle_timeout{}; ///< idle for longer, one may be closed; 0 = never
     std::uint64_t bytes = 0;                 ///< that one of them takes
     resource_priority priority = resource_priority::normal;
-    std::uint64_t parent = 0; ///< id of the resource that they belong to; 0 = none
+    std::uint64_t parent = 0; ///< id of the resource that they belong to; 0 = the pool, by its address in pool_get
 };
 
 struct pool_statistics {
@@ -285,7 +285,9 @@ private:
         if (!value) {
             return {};
         }
-        resource_info info(options.kind, options.name, options.bytes, options.parent, options.priority);
+        // The pool's, not that of the thread which happened to need one: what lies idle is nobody's leak.
+        const auto parent = options.parent != 0 ? options.parent : reinterpret_cast<std::uintptr_t>(this);
+        resource_info info(options.kind, options.name, options.bytes, parent, options.priority);
         auto handle = cleanup ? resource_handle<T>(std::move(*value), std::move(info), cleanup, manager)
                               : resource_handle<T>(std::move(*value), std::move(info), manager);
         const std::lock_guard<std::mutex> lock(mutex);

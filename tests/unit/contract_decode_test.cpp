@@ -73,6 +73,21 @@ TEST(ContractDecode, References) {
     EXPECT_EQ(moved.count, 0u);
 }
 
+TEST(ContractDecode, Storages) {
+    const auto acquired = told<StorageTold>(record(MT_CONTRACT_storage_acquire, {0x1000, 64, 0x2000}));
+    EXPECT_EQ(acquired.action, StorageAction::acquired);
+    EXPECT_EQ(acquired.address, 0x1000u);
+    EXPECT_EQ(acquired.bytes, 64u);
+    EXPECT_EQ(acquired.holder, 0x2000u);
+    const auto released = told<StorageTold>(record(MT_CONTRACT_storage_release, {0x1000}));
+    EXPECT_EQ(released.action, StorageAction::released);
+    EXPECT_EQ(released.address, 0x1000u);
+    const auto moved = told<StorageTold>(record(MT_CONTRACT_storage_move, {0x2000, 0x3000}));
+    EXPECT_EQ(moved.action, StorageAction::moved);
+    EXPECT_EQ(moved.from, 0x2000u);
+    EXPECT_EQ(moved.holder, 0x3000u);
+}
+
 TEST(ContractDecode, Resources) {
     const auto acquired =
         told<ResourceTold>(record(MT_CONTRACT_resource_acquire, {7, 42, 9, 100, 10}, {"cursor\0select 1;\0", 17}));

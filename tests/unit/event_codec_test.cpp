@@ -73,6 +73,8 @@ TEST(EventCodec, PayloadsOfTheContractAreThoseOfTheSpecification) {
               told + packed(u8{2}, u64{5}, u64{6}, "T", u64{7}, u64{8}));
     EXPECT_EQ(payload_of(ReferenceTold{origin, ReferenceAction::moved, 5, 6, 7, true, 8}),
               told + packed(u8{2}, u64{5}, u64{6}, u64{7}, u8{1}, u64{8}));
+    EXPECT_EQ(payload_of(StorageTold{origin, StorageAction::moved, 5, 6, 7, 8}),
+              told + packed(u8{2}, u64{5}, u64{6}, u64{7}, u64{8}));
     EXPECT_EQ(payload_of(ResourceTold{origin, ResourceAction::released, "kind", 5, 6, 7, "name", 8, 9}),
               told + packed(u8{3}, "kind", u64{5}, u64{6}, u64{7}, "name", u64{8}, u64{9}));
     EXPECT_EQ(payload_of(PoolTold{origin, PoolAction::limited, 5, "name", 6, 7}),

@@ -114,6 +114,16 @@ TEST(Resources, QuantilesAreAtMostAFifthTooLong) {
     EXPECT_EQ(histogram.quantile(1), UINT64_MAX);
 }
 
+TEST(Resources, WhatBelongsToAPoolOutlivesTheThreadThatUsedIt) {
+    Program program;
+    program.by(2).acquire("connection", 4, 0x4000);
+    program.pool(PoolAction::got, 1, 8);
+    program.acquire("connection", 5, 0x4001);
+    program.end_thread(2);
+    program.pass(3);
+    EXPECT_EQ(program.found(), "connection 5 probable leaked");
+}
+
 TEST(Resources, ThreadEndsHoldingACursor) {
     Program program;
     program.by(7, 11).acquire("cursor", 4);

@@ -69,6 +69,7 @@ inline std::vector<Event> sample_events() {
         CleanupTold{{{1}, 5, 7, {1}}, true, 3, 1 << 20, 12},
         ThreadEnded{{1}, 6, 7},
         HandlePlaced{{1}, 0x2000, HandlePlace::object, 0x5000},
+        StorageTold{{{1}, 5, 7, {1}}, StorageAction::acquired, 0x6000, 64, 0x1008, 0},
         TickEnded{1, 2},
         ReportDue{false},
         TickEnded{kMax64, kMax64},

@@ -23,13 +23,14 @@ using probe_test::ProbeListener;
 
 /// Each probe, and how many arguments it has.
 const std::map<std::string, int> kProbes = {
-    {"memtrace:object_create", 3},    {"memtrace:object_alive", 5},   {"memtrace:object_destroy", 1},
-    {"memtrace:ref_acquire", 4},      {"memtrace:ref_release", 4},    {"memtrace:ref_move", 4},
-    {"memtrace:resource_acquire", 5}, {"memtrace:resource_alive", 7}, {"memtrace:resource_touch", 2},
-    {"memtrace:resource_release", 2}, {"memtrace:pool_get", 4},       {"memtrace:pool_put", 4},
-    {"memtrace:pool_wait", 4},        {"memtrace:pool_limit", 4},     {"memtrace:cleanup_start", 2},
-    {"memtrace:cleanup_end", 3},      {"memtrace:announce", 1},       {"memtrace:announce_end", 1},
-    {"memtrace:emergency_low", 1},    {"memtrace:emergency_high", 1}, {"memtrace:emergency_critical", 1},
+    {"memtrace:object_create", 3},    {"memtrace:object_alive", 5},    {"memtrace:object_destroy", 1},
+    {"memtrace:ref_acquire", 4},      {"memtrace:ref_release", 4},     {"memtrace:ref_move", 4},
+    {"memtrace:storage_acquire", 3},  {"memtrace:storage_release", 1}, {"memtrace:storage_move", 2},
+    {"memtrace:resource_acquire", 5}, {"memtrace:resource_alive", 7},  {"memtrace:resource_touch", 2},
+    {"memtrace:resource_release", 2}, {"memtrace:pool_get", 4},        {"memtrace:pool_put", 4},
+    {"memtrace:pool_wait", 4},        {"memtrace:pool_limit", 4},      {"memtrace:cleanup_start", 2},
+    {"memtrace:cleanup_end", 3},      {"memtrace:announce", 1},        {"memtrace:announce_end", 1},
+    {"memtrace:emergency_low", 1},    {"memtrace:emergency_high", 1},  {"memtrace:emergency_critical", 1},
     {"otel_memory:alloc", 3},         {"otel_memory:free", 1},
 };
 
@@ -77,6 +78,9 @@ void tell_all() {
     memtrace_ref_acquire(&object, &handle, 1, 2);
     memtrace_ref_release(&object, &handle, 0, 0);
     memtrace_ref_move(&object, &handle, &other_handle, 1);
+    memtrace_storage_acquire(&other_handle, 64, &handle);
+    memtrace_storage_move(&handle, &object);
+    memtrace_storage_release(&other_handle);
     memtrace_object_destroy(&object);
     memtrace_resource_acquire("cursor", 7, 3, 4096, "SELECT 1");
     memtrace_resource_touch("cursor", 7);
@@ -121,30 +125,40 @@ TEST(SdkProbes, CAndCxxProgramsHaveThemAll) {
     }
 }
 
-TEST(SdkProbes, ExampleOfTheReadmeBuildsAndRuns) {
+/// The first piece of C++ in `readme`, built by each compiler, runs silently and has `probes`.
+void expect_example(const std::filesystem::path& readme, const std::vector<std::string>& probes) {
     const symbol_test::TemporaryDirectory directory;
     const auto include = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "include";
-    const auto readme = symbol_test::read_file((include / "memtrace/README.md").string());
+    const auto text = symbol_test::read_file((include / readme).string());
     const std::string begin = "```cpp\n";
-    const auto from = readme.find(begin);
+    const auto from = text.find(begin);
     ASSERT_NE(from, std::string::npos);
-    const auto example = readme.substr(from + begin.size(), readme.find("```", from + begin.size()) - from - begin.size());
+    const auto example = text.substr(from + begin.size(), text.find("```", from + begin.size()) - from - begin.size());
     symbol_test::write_file(directory.path("example.cpp"), example);
     for (const std::string compiler : {"g++ -std=c++17", "clang++-19 -std=c++20"}) {
         symbol_test::run(compiler + " -O1 -Wall -Wextra -Wshadow -pedantic -Werror -I" + include.string() + " -o " +
                          directory.path("example") + " " + directory.path("example.cpp") + " 2>&1");
         EXPECT_EQ(symbol_test::run(directory.path("example")), "");
         std::set<std::string> found;
-        const auto probes = read_usdt_probes(directory.path("example"));
-        ASSERT_TRUE(probes) << probes.error().message;
-        for (const auto& note : *probes) {
+        const auto notes = read_usdt_probes(directory.path("example"));
+        ASSERT_TRUE(notes) << notes.error().message;
+        for (const auto& note : *notes) {
             found.insert(note.name);
         }
-        for (const auto* probe : {"resource_acquire", "resource_touch", "resource_release", "object_create", "ref_acquire",
-                                  "pool_get", "cleanup_start", "announce"}) {
+        for (const auto& probe : probes) {
             EXPECT_EQ(found.count(probe), 1U) << probe;
         }
     }
+}
+
+TEST(SdkProbes, ExampleOfTheReadmeBuildsAndRuns) {
+    expect_example("memtrace/README.md", {"resource_acquire", "resource_touch", "resource_release", "object_create",
+                                          "ref_acquire", "pool_get", "cleanup_start", "announce"});
+}
+
+TEST(SdkProbes, ExampleOfTheFirstReadmeBuildsAndRuns) {
+    expect_example("../README.md", {"resource_acquire", "resource_touch", "resource_release", "object_create", "ref_acquire",
+                                    "storage_acquire", "pool_get", "cleanup_start", "announce"});
 }
 
 TEST(SdkProbes, NothingIsToldToNobody) {
@@ -170,10 +184,27 @@ TEST(SdkProbes, ArgumentsArriveAsTheyWereGiven) {
     memtrace_cleanup_start(2, 1 << 20);
     memtrace_cleanup_end(2, 1 << 19, 9);
     const auto events = listener.events();
-    ASSERT_EQ(names_of(events),
-              (Names{"object_create", "ref_acquire", "ref_release", "ref_move", "object_destroy", "resource_acquire",
-                     "resource_touch", "resource_release", "pool_limit", "pool_get", "pool_wait", "pool_put", "alloc", "free",
-                     "object_alive", "resource_alive", "cleanup_start", "cleanup_end"}));
+    ASSERT_EQ(names_of(events), (Names{"object_create",
+                                       "ref_acquire",
+                                       "ref_release",
+                                       "ref_move",
+                                       "storage_acquire",
+                                       "storage_move",
+                                       "storage_release",
+                                       "object_destroy",
+                                       "resource_acquire",
+                                       "resource_touch",
+                                       "resource_release",
+                                       "pool_limit",
+                                       "pool_get",
+                                       "pool_wait",
+                                       "pool_put",
+                                       "alloc",
+                                       "free",
+                                       "object_alive",
+                                       "resource_alive",
+                                       "cleanup_start",
+                                       "cleanup_end"}));
     using Args = std::array<std::uint64_t, 7>;
     const auto at = address_of(&object);
     EXPECT_EQ(events[0].args[0], at);
@@ -182,26 +213,29 @@ TEST(SdkProbes, ArgumentsArriveAsTheyWereGiven) {
     EXPECT_EQ(events[1].args, (Args{at, address_of(&handle), 1, 2}));
     EXPECT_EQ(events[2].args, (Args{at, address_of(&handle), 0, 0}));
     EXPECT_EQ(events[3].args, (Args{at, address_of(&handle), address_of(&other_handle), 1}));
-    EXPECT_EQ(events[4].args, (Args{at}));
-    EXPECT_STREQ(events[5].text(0), "cursor");
-    EXPECT_EQ(events[5].args[1], 7U);
-    EXPECT_EQ(events[5].args[2], 3U);
-    EXPECT_EQ(events[5].args[3], 4096U);
-    EXPECT_STREQ(events[5].text(4), "SELECT 1");
-    EXPECT_EQ(events[6].args[1], 7U);
-    EXPECT_EQ(events[7].args[1], 7U);
-    EXPECT_EQ(events[9].args[0], at);
-    EXPECT_STREQ(events[9].text(1), "workers");
-    EXPECT_EQ(events[9].args[2], 1U);
-    EXPECT_EQ(events[9].args[3], 4U);
-    EXPECT_EQ(events[12].args, (Args{at, 100, 524288}));
-    EXPECT_EQ(events[13].args, (Args{at}));
-    EXPECT_EQ(events[14].args[3], 5U);
-    EXPECT_EQ(events[14].args[4], 6U);
-    EXPECT_EQ(events[15].args[5], 2000U);
-    EXPECT_EQ(events[15].args[6], 1000U);
-    EXPECT_EQ(events[16].args, (Args{2, 1 << 20}));
-    EXPECT_EQ(events[17].args, (Args{2, 1 << 19, 9}));
+    EXPECT_EQ(events[4].args, (Args{address_of(&other_handle), 64, address_of(&handle)}));
+    EXPECT_EQ(events[5].args, (Args{address_of(&handle), at}));
+    EXPECT_EQ(events[6].args, (Args{address_of(&other_handle)}));
+    EXPECT_EQ(events[7].args, (Args{at}));
+    EXPECT_STREQ(events[8].text(0), "cursor");
+    EXPECT_EQ(events[8].args[1], 7U);
+    EXPECT_EQ(events[8].args[2], 3U);
+    EXPECT_EQ(events[8].args[3], 4096U);
+    EXPECT_STREQ(events[8].text(4), "SELECT 1");
+    EXPECT_EQ(events[9].args[1], 7U);
+    EXPECT_EQ(events[10].args[1], 7U);
+    EXPECT_EQ(events[12].args[0], at);
+    EXPECT_STREQ(events[12].text(1), "workers");
+    EXPECT_EQ(events[12].args[2], 1U);
+    EXPECT_EQ(events[12].args[3], 4U);
+    EXPECT_EQ(events[15].args, (Args{at, 100, 524288}));
+    EXPECT_EQ(events[16].args, (Args{at}));
+    EXPECT_EQ(events[17].args[3], 5U);
+    EXPECT_EQ(events[17].args[4], 6U);
+    EXPECT_EQ(events[18].args[5], 2000U);
+    EXPECT_EQ(events[18].args[6], 1000U);
+    EXPECT_EQ(events[19].args, (Args{2, 1 << 20}));
+    EXPECT_EQ(events[20].args, (Args{2, 1 << 19, 9}));
 }
 
 int answers = 0;

@@ -40,6 +40,13 @@ public:
     void place(std::uint64_t handle, HandlePlace place, std::uint64_t owner = 0) {
         ledger.on(HandlePlaced{{1}, handle, place, owner});
     }
+    void give_storage(std::uint64_t memory, std::uint64_t bytes, std::uint64_t holder) {
+        ledger.on(StorageTold{origin(), StorageAction::acquired, memory, bytes, holder, 0});
+    }
+    void take_storage(std::uint64_t memory) { ledger.on(StorageTold{origin(), StorageAction::released, memory, 0, 0, 0}); }
+    void move_storage(std::uint64_t from, std::uint64_t to) {
+        ledger.on(StorageTold{origin(), StorageAction::moved, 0, 0, to, from});
+    }
     void pass(std::uint64_t seconds) {
         now_ += seconds * kSecondNs;
         ledger.settle(now_);

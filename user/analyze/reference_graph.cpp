@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -229,6 +230,38 @@ void retain(const ReferenceGraph& graph, const std::vector<bool>& reached, const
     }
 }
 
+/// Where handles lie, for who leads to them: what lies in the memory of a container, and in no object there, lies where the container does,
+/// which may in turn be in the memory of another.
+class StoragePlaces {
+public:
+    explicit StoragePlaces(const ReferenceLedger& ledger) : ledger_(ledger) {
+        if (ledger.storages().size() != 0) {
+            objects_.emplace(ledger);
+        }
+    }
+
+    /// Nothing: too deep to follow.
+    [[nodiscard]] std::optional<std::uint64_t> of(std::uint64_t address) const {
+        constexpr int kMaxDepth = 16;
+        for (int depth = 0; depth < kMaxDepth; ++depth) {
+            const auto* storage = ledger_.storages().around(address);
+            if (storage == nullptr) {
+                return address;
+            }
+            if (const auto object = objects_->around(address);
+                object != kNoIndex && ledger_.objects()[object].address >= storage->start) {
+                return address;
+            }
+            address = storage->holder;
+        }
+        return std::nullopt;
+    }
+
+private:
+    const ReferenceLedger& ledger_;
+    std::optional<ObjectIndex> objects_;
+};
+
 } // namespace
 
 ReferenceGraph::ReferenceGraph(std::vector<Object> objects, const std::vector<Handle>& handles) : objects_(std::move(objects)) {
@@ -320,6 +353,7 @@ std::vector<ReferenceCycle> find_cycles(const ReferenceGraph& graph) {
 
 LedgerGraph reference_graph(const ReferenceLedger& ledger) {
     const auto& entries = ledger.objects();
+    const StoragePlaces places(ledger);
     std::vector<std::uint32_t> node_of(entries.size(), kNoIndex);
     std::vector<ReferenceGraph::Object> objects;
     std::vector<std::uint32_t> object_entries;
@@ -343,6 +377,10 @@ LedgerGraph reference_graph(const ReferenceLedger& ledger) {
         if (entry.place == HandlePlace::object && entries[entry.owner].serial == entry.owner_serial) {
             handle.owner = node_of[entry.owner];
             handle.root = handle.owner == kNoIndex; // destroyed a moment ago
+        } else if (const auto address = places.of(entry.address)) {
+            handle.address = *address;
+        } else {
+            handle.root = true;
         }
         handles.push_back(handle);
         handle_entries.push_back(i);

@@ -4,8 +4,8 @@
 //            ^     |                                                        h1 given back: a cycle of A and B, closed by h2 and h3
 //            +-----+
 //
-// Nodes are objects. A strong handle that lies in an object, or in memory that only one leads to, is an edge from that object; an object
-// that lies in another is led to by it. Whatever is not known to be held by an object alone is a root: a handle of which it is not known
+// Nodes are objects. A strong handle that lies in an object, or in memory that only one leads to (model/storages.hpp), is an edge from that
+// object; an object that lies in another is led to by it. Whatever is not known to be held by an object alone is a root: a handle of which it is not known
 // where it lies, a reference that was never told of, an object that was told of a moment ago or that nothing refers to. So a cycle may be
 // missed, but none is made up. Weak handles hold nothing.
 #pragma once

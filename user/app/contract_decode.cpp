@@ -98,6 +98,12 @@ std::optional<Event> decode_contract(std::span<const std::byte> record, const Co
         return reference(origin, ReferenceAction::released, *told);
     case MT_CONTRACT_ref_move:
         return ReferenceTold{origin, ReferenceAction::moved, number[0], number[2], number[1], number[3] != 0, 0};
+    case MT_CONTRACT_storage_acquire:
+        return StorageTold{origin, StorageAction::acquired, number[0], number[1], number[2], 0};
+    case MT_CONTRACT_storage_release:
+        return StorageTold{origin, StorageAction::released, number[0], 0, 0, 0};
+    case MT_CONTRACT_storage_move:
+        return StorageTold{origin, StorageAction::moved, 0, 0, number[1], number[0]};
     case MT_CONTRACT_resource_acquire:
         return ResourceTold{origin, ResourceAction::acquired, text[0], number[1], number[2], number[3], text[4], 0, 0};
     case MT_CONTRACT_resource_alive:

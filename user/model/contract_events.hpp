@@ -55,6 +55,18 @@ struct ReferenceTold {
     std::uint64_t count = 0; ///< of its kind that the object has now, as the program says. Not told of `moved`
 };
 
+enum class StorageAction : std::uint8_t { acquired, released, moved };
+
+/// Memory, a container's, that nothing leads to but what lies at `holder`.
+struct StorageTold {
+    ContractOrigin origin;
+    StorageAction action = StorageAction::acquired;
+    std::uint64_t address = 0; ///< of the memory; 0 where it is moved
+    std::uint64_t bytes = 0;   ///< acquired
+    std::uint64_t holder = 0;  ///< acquired, moved: from now on
+    std::uint64_t from = 0;    ///< moved: the holder of all of it before
+};
+
 enum class ResourceAction : std::uint8_t { acquired, alive, touched, released };
 
 struct ResourceTold {

@@ -265,6 +265,12 @@ void Model::on(const ReferenceTold& event) {
     }
 }
 
+void Model::on(const StorageTold& event) {
+    if (auto* process = told_of(event.origin.process)) {
+        process->references.on(event);
+    }
+}
+
 void Model::on(const ResourceTold& event) {
     if (auto* process = told_of(event.origin.process)) {
         process->resources.on(event);

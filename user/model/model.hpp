@@ -134,6 +134,7 @@ private:
     void on(const CleanupTold& event);
     void on(const ThreadEnded& event);
     void on(const HandlePlaced& event);
+    void on(const StorageTold& event);
 
     /// The process that an event of the contract tier is about; nullptr, and counted, where it is unknown.
     Process* told_of(ProcessId id);

@@ -112,6 +112,7 @@ void ReferenceLedger::on_destroyed(const ObjectTold& event) {
     auto& object = objects_[index];
     object.destroyed = told_at(event.origin);
     object.state = TrackedObject::State::dying;
+    storages_.forget_holders(object.address, end_of(object));
     live_.erase(event.address);
     const auto [grave, first] = graves_.try_emplace(event.address, index);
     if (!first) {
@@ -270,7 +271,13 @@ void ReferenceLedger::on(const HandlePlaced& event) {
     }
 }
 
+void ReferenceLedger::on(const StorageTold& event) {
+    now_ns_ = std::max(now_ns_, event.origin.mono_ns);
+    storages_.on(event);
+}
+
 void ReferenceLedger::lost(std::uint64_t from_ns) {
+    storages_.clear();
     loss_.open();
     for (auto& pending : surplus_) {
         pending.error.certain = false;

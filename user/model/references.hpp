@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "model/contract_events.hpp"
+#include "model/storages.hpp"
 
 namespace memtrace {
 
@@ -179,6 +180,7 @@ public:
     void on(const ObjectTold& event);
     void on(const ReferenceTold& event);
     void on(const HandlePlaced& event);
+    void on(const StorageTold& event);
     /// Events told after `from_ns` may be missing. What was found since then is uncertain, and what will be of the objects of now.
     void lost(std::uint64_t from_ns);
     /// Everything told before `now_ns` has been applied.
@@ -200,6 +202,7 @@ public:
     /// Nothing was lost since it began: what is found of it is so.
     [[nodiscard]] bool certain(const TrackedObject& object) const { return loss_.is_before(object.born.mono_ns); }
     [[nodiscard]] const ReferenceCounters& counters() const { return counters_; }
+    [[nodiscard]] const StorageTable& storages() const { return storages_; }
     /// The newest time told of, or settled.
     [[nodiscard]] std::uint64_t now_ns() const { return now_ns_; }
 
@@ -280,6 +283,7 @@ private:
     std::vector<ReferenceError> errors_;
     std::unordered_multimap<std::uint64_t, std::size_t> error_ids_; ///< by a hash of what makes them the same
     ReferenceCounters counters_;
+    StorageTable storages_;
     std::uint32_t serials_ = 0;
     std::uint64_t now_ns_ = 0;
     LossMark loss_;

@@ -219,6 +219,9 @@ void ResourceTable::on(const ThreadEnded& event) {
         return;
     }
     for (const auto index : owner->second) {
+        if (pool_ids_.contains(resources_[index].parent)) {
+            continue; // the pool's, whoever used it last
+        }
         resources_[index].thread_ended_ns = std::max<std::uint64_t>(event.mono_ns, 1);
     }
     of_thread_.erase(owner);

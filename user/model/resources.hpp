@@ -6,8 +6,9 @@
 //          its thread ends,  v  |
 //          its parent goes   orphaned ---------------- released: so in this kind that is usual
 //
-// A resource belongs to the thread that used it last. Threads tell of what they did a little later (see model/references.hpp): an id that
-// is acquired while it is held was given back by a thread that has yet to say so, for kSettleNs.
+// A resource belongs to the thread that used it last; one whose parent is a pool (its address) to the pool. Threads tell of what they did
+// a little later (see model/references.hpp): an id that is acquired while it is held was given back by a thread that has yet to say so,
+// for kSettleNs.
 #pragma once
 
 #include <array>

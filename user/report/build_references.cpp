@@ -198,7 +198,8 @@ void build_references(const Model& model, const Process& process, Report& report
                                                                       {"unmatched_weak", counters.unmatched_weak},
                                                                       {"unmatched_moves", counters.unmatched_moves},
                                                                       {"lost_weak", counters.lost_weak},
-                                                                      {"pending_refused", counters.pending_refused}}) {
+                                                                      {"pending_refused", counters.pending_refused},
+                                                                      {"storages_refused", ledger.storages().refused()}}) {
         if (value != 0) {
             out.counters[name] = value;
         }

@@ -71,6 +71,8 @@ template <>
 constexpr std::uint16_t kKind<ThreadEnded> = 24;
 template <>
 constexpr std::uint16_t kKind<HandlePlaced> = 25;
+template <>
+constexpr std::uint16_t kKind<StorageTold> = 26;
 
 // A T, const where it is written and not const where it is read.
 template <typename T, typename Of>
@@ -194,6 +196,10 @@ template <typename A>
 void fields(A& archive, Is<HandlePlaced> auto& e) {
     archive(e.process, e.handle, e.place, e.owner);
 }
+template <typename A>
+void fields(A& archive, Is<StorageTold> auto& e) {
+    archive(e.origin, e.action, e.address, e.bytes, e.holder, e.from);
+}
 
 // The fewest bytes that an element of a vector takes: what a count is checked against before anything is reserved for it.
 template <typename T>
@@ -229,6 +235,8 @@ template <>
 constexpr EnumRange<ResourceAction> kEnum<ResourceAction> = {ResourceAction::released, "what happened to a resource is unknown"};
 template <>
 constexpr EnumRange<PoolAction> kEnum<PoolAction> = {PoolAction::limited, "what happened to a pool is unknown"};
+template <>
+constexpr EnumRange<StorageAction> kEnum<StorageAction> = {StorageAction::moved, "what happened to storage is unknown"};
 template <>
 constexpr EnumRange<HandlePlace> kEnum<HandlePlace> = {HandlePlace::object, "the place of a handle is unknown"};
 

@@ -25,6 +25,9 @@ static void tell_all(uint64_t round) {
     memtrace_ref_acquire(&first, &second.peer, 1, 1);
     memtrace_ref_move(&first, &second.peer, &first.peer, 1);
     memtrace_ref_release(&first, &first.peer, 1, 0);
+    memtrace_storage_acquire(&second, sizeof second, &first.peer);
+    memtrace_storage_move(&first.peer, &first.count);
+    memtrace_storage_release(&second);
     memtrace_object_destroy(&first);
     memtrace_resource_acquire("cursor", round, 3, 4096, "SELECT 1");
     memtrace_resource_touch("cursor", round);

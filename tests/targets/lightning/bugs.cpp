@@ -1,13 +1,17 @@
 #include "bugs.hpp"
 
+#include <span>
 #include <sstream>
 
 namespace lightning {
 namespace {
 
-#define LIGHTNING_INFO(id, name, function, what) BugInfo{Bug::id, name, #function, what, &function},
-constexpr std::array<BugInfo, kBugCount> kBugs = {LIGHTNING_BUGS(LIGHTNING_INFO)};
-#undef LIGHTNING_INFO
+#define LIGHTNING_LEAK(id, name, function, what) BugInfo{Bug::id, name, #function, what, &function},
+#define LIGHTNING_MISUSE(id, name, function, what) BugInfo{Bug::id, name, #function, what, nullptr},
+constexpr std::array<BugInfo, kBugCount> kBugs = {LIGHTNING_LEAKS(LIGHTNING_LEAK) LIGHTNING_MISUSES(LIGHTNING_MISUSE)};
+#undef LIGHTNING_LEAK
+#undef LIGHTNING_MISUSE
+constexpr std::span<const BugInfo> kLeaks = std::span(kBugs).first<kLeakCount>();
 
 } // namespace
 
@@ -54,21 +58,21 @@ void BugBoard::found(Bug bug, std::size_t bytes) {
 }
 
 std::string BugBoard::truth() const {
-    std::array<Account, kBugCount> accounts;
+    std::array<Account, kLeakCount> accounts;
     {
         const std::lock_guard lock(mutex_);
         accounts = accounts_;
     }
     std::ostringstream out;
     Tally total;
-    for (const auto& row : kBugs) {
+    for (const auto& row : kLeaks) {
         const auto& lost = accounts[index(row.bug)].lost;
         out << "leak " << row.name << ' ' << row.function << ' ' << lost.bytes << ' ' << lost.count << '\n';
         total.bytes += lost.bytes;
         total.count += lost.count;
     }
     out << "leaks-total " << total.bytes << ' ' << total.count << '\n';
-    for (const auto& row : kBugs) {
+    for (const auto& row : kLeaks) {
         const auto& live = accounts[index(row.bug)].live;
         out << "live " << row.name << ' ' << row.function << ' ' << live.bytes << ' ' << live.count << '\n';
     }

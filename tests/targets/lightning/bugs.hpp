@@ -1,6 +1,6 @@
 // The bugs that can be switched on, and the server's own account of what they cost: the ground truth that a tracer is held to.
 //
-// LIGHTNING_BUGS is the one place where a bug is declared. A row gives its id, its name for people, the function that calls
+// Two tables are the one place where a bug is declared. LIGHTNING_LEAKS: those that lose blocks of malloc. A row gives its id, its name for people, the function that calls
 // malloc for it and what goes wrong. From the row come the enum, the switch, the account, the lines of LEAKS and the declaration
 // of the function, which has to be defined somewhere: a name in the truth can therefore not be that of a function that is not
 // there. The functions have C names, since those read the same in a symbol table, in debug information and demangled.
@@ -18,12 +18,25 @@
 #include <string_view>
 
 // clang-format off
-#define LIGHTNING_BUGS(X)                                                                                                  \
+#define LIGHTNING_LEAKS(X)                                                                                                 \
     X(cursor_buffer,   "cursor-buffer",   cursor_buffer_create, "the buffer of a closed or forgotten cursor is not freed") \
     X(cache_unbounded, "cache-unbounded", cache_entry_create,   "eviction is skipped, the value cache grows for ever")     \
     X(error_path,      "error-path",      value_buffer_create,  "a PUT turned down after its value was read forgets it")   \
     X(connection,      "connection",      session_arena_create, "the reply arena of a session outlives the session")
+
+// Those of references and resources, which the server tells of by memtrace's SDK: `function` is where what is misused was taken. Comments
+// "BUG NAME WHAT" in the sources stand at the very lines that a finding names.
+#define LIGHTNING_MISUSES(X)                                                                                                         \
+    X(reference_cycle_2,   "reference-cycle-2",   Plan::Plan,           "the second step of a scan's plan holds the first one")      \
+    X(reference_cycle_5,   "reference-cycle-5",   Plan::Plan,           "the last of a scan's five steps holds the first one")       \
+    X(lost_release,        "lost-release",        Session::Session,     "a client that goes without QUIT does not let the database go") \
+    X(double_release,      "double-release",      Session::Session,     "QUIT lets the database go, and the session's end again")    \
+    X(leaked_cursor,       "leaked-cursor",       Session::scan_open,   "the end of a session forgets the cursors that are open")    \
+    X(leaked_fd,           "leaked-fd",           ErrorLog::append,     "the error log is opened for each line, and not closed")     \
+    X(pool_exhaustion,     "pool-exhaustion",     Database::begin,      "a PUT turned down for its key keeps its connection to the storage") \
+    X(thread_never_joined, "thread-never-joined", Server::accept_one,   "the thread of a session that has ended is not joined")
 // clang-format on
+#define LIGHTNING_BUGS(X) LIGHTNING_LEAKS(X) LIGHTNING_MISUSES(X)
 
 // Defined next to the code that uses them, never inlined or cloned, so that malloc's direct caller is the function named.
 // Each returns what malloc gave, which may be null.
@@ -33,7 +46,7 @@
 #define LIGHTNING_ALLOCATES extern "C" [[gnu::noipa]]
 #endif
 #define LIGHTNING_DECLARE(id, name, function, what) LIGHTNING_ALLOCATES void* function(std::size_t bytes);
-LIGHTNING_BUGS(LIGHTNING_DECLARE)
+LIGHTNING_LEAKS(LIGHTNING_DECLARE)
 #undef LIGHTNING_DECLARE
 
 namespace lightning {
@@ -44,14 +57,15 @@ enum class Bug : std::uint8_t { LIGHTNING_BUGS(LIGHTNING_ENUM) };
 
 #define LIGHTNING_COUNT(id, name, function, what) +1
 constexpr std::size_t kBugCount = LIGHTNING_BUGS(LIGHTNING_COUNT);
+constexpr std::size_t kLeakCount = LIGHTNING_LEAKS(LIGHTNING_COUNT); ///< they come first
 #undef LIGHTNING_COUNT
 
 struct BugInfo {
     Bug bug;
     const char* name;
-    const char* function;                 ///< the direct caller of malloc
+    const char* function;                 ///< a leak's: the direct caller of malloc
     const char* what;                     ///< one line for people
-    void* (*allocate)(std::size_t bytes); ///< that function
+    void* (*allocate)(std::size_t bytes); ///< that function; null: no leak
 };
 
 const BugInfo& info(Bug bug);
@@ -68,6 +82,7 @@ public:
     [[nodiscard]] bool on(Bug bug) const { return on_[index(bug)].load(std::memory_order_relaxed); }
     void set(Bug bug, bool on) { on_[index(bug)].store(on, std::memory_order_relaxed); }
 
+    // Of leaks, as is the account.
     void allocated(Bug bug, std::size_t bytes);
     void freed(Bug bug, std::size_t bytes);
     /// The block should have been freed now and was not. It stays live.
@@ -95,7 +110,7 @@ private:
 
     std::array<std::atomic<bool>, kBugCount> on_{};
     mutable std::mutex mutex_;
-    std::array<Account, kBugCount> accounts_{}; ///< guarded by mutex_
+    std::array<Account, kLeakCount> accounts_{}; ///< guarded by mutex_
 };
 
 } // namespace lightning

@@ -46,9 +46,23 @@ void Cache::List::unlink(Entry* entry) {
     --entries;
 }
 
-Cache::Cache(BugBoard& board, std::size_t capacity_bytes) : board_(board), capacity_(capacity_bytes), buckets_(kBuckets) {}
+Cache::Cache(BugBoard& board, std::size_t capacity_bytes)
+    : board_(board), capacity_(capacity_bytes), buckets_(kBuckets), told_(this, {"cache", "values", capacity_bytes}) {
+    told_.evictable([](Cache* cache) { return cache->shrink(); });
+}
+
+std::uint64_t Cache::shrink() {
+    const std::lock_guard lock(mutex_);
+    const auto bytes = resident_.bytes;
+    while (resident_.oldest != nullptr) {
+        drop_oldest(resident_);
+        ++evictions_;
+    }
+    return bytes;
+}
 
 void Cache::close() {
+    told_.reset();
     const std::lock_guard lock(mutex_);
     while (resident_.oldest != nullptr) {
         drop_oldest(resident_);
@@ -71,6 +85,11 @@ Cache::Entry** Cache::slot(std::string_view key) {
 void Cache::drop(Entry** place) {
     Entry* entry = *place;
     *place = entry->chain;
+    memtrace_ref_release(entry, place, 1, 0);
+    if (*place != nullptr) {
+        memtrace_ref_move(*place, &entry->chain, place, 1);
+    }
+    memtrace_object_destroy(entry);
     const auto bytes = entry->bytes();
     (entry->overdue ? overdue_ : resident_).unlink(entry);
     if (entry->overdue) {
@@ -146,6 +165,8 @@ void Cache::put(std::string_view key, std::string_view value) {
     std::memcpy(entry->payload() + key.size(), value.data(), value.size());
     board_.allocated(Bug::cache_unbounded, bytes);
     *place = entry;
+    memtrace_object_create(entry, bytes, "lightning::Cache::Entry");
+    memtrace_ref_acquire(entry, place, 1, 1);
     resident_.push(entry);
     trim();
 }

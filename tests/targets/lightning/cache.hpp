@@ -8,6 +8,9 @@
 //   overdue_   newest <-> ... <-> oldest        what bug cache-unbounded did not evict: beyond the capacity, still found by get
 //
 // Without the bug overdue_ is empty. An overdue entry is counted as lost until it is used, replaced, erased or evicted.
+//
+// Tracers are told of each entry as an object, which the pointer of the chain that leads to it holds; and of the cache as a resource
+// that gives back memory where that is short. Entries from before the tracing stay unknown.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +21,7 @@
 #include <vector>
 
 #include "bugs.hpp"
+#include "memtrace/memtrace.hpp"
 
 namespace lightning {
 
@@ -45,6 +49,9 @@ public:
     void close();
 
 private:
+    /// Evicts what is within the capacity; the bytes of that.
+    std::uint64_t shrink();
+
     struct Entry;
     struct List {
         Entry* newest = nullptr;
@@ -68,6 +75,7 @@ private:
     List resident_;
     List overdue_;
     std::uint64_t evictions_ = 0;
+    memtrace::resource_handle<Cache*> told_;
 };
 
 } // namespace lightning

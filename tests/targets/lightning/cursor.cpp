@@ -14,9 +14,11 @@ namespace lightning {
 memtrace::Result<Batch> Cursor::next(std::uint64_t max_rows) {
     Batch batch;
     std::size_t used = 0;
-    while (rows_->Valid() && batch.rows < max_rows) {
-        const auto key = rows_->key();
-        const auto value = rows_->value();
+    rows_.touch();
+    auto& rows = **rows_;
+    while (rows.Valid() && batch.rows < max_rows) {
+        const auto key = rows.key();
+        const auto value = rows.value();
         const std::string tail = " " + std::to_string(value.size()) + "\n";
         const auto need = key.size() + tail.size() + value.size() + 1;
         if (need > buffer_.size() - used) {
@@ -32,13 +34,14 @@ memtrace::Result<Batch> Cursor::next(std::uint64_t max_rows) {
         *at = '\n';
         used += need;
         ++batch.rows;
-        rows_->Next();
+        rows.Next();
     }
-    if (!rows_->status().ok()) {
-        return memtrace::fail("storage " + rows_->status().ToString());
+    if (!rows.status().ok()) {
+        return memtrace::fail("storage " + rows.status().ToString());
     }
+    plan_.passed(batch.rows);
     batch.bytes = {buffer_.data(), used};
-    batch.done = !rows_->Valid();
+    batch.done = !rows.Valid();
     return batch;
 }
 

@@ -10,6 +10,8 @@
 
 #include "base/result.hpp"
 #include "block.hpp"
+#include "memtrace/memtrace.hpp"
+#include "plan.hpp"
 
 namespace lightning {
 
@@ -21,8 +23,9 @@ struct Batch {
 
 class Cursor {
 public:
-    Cursor(BugBoard& board, std::unique_ptr<leveldb::Iterator> rows, std::size_t buffer_bytes)
-        : rows_(std::move(rows)), buffer_(board, Bug::cursor_buffer, buffer_bytes) {}
+    /// `info`: as tracers are told of it.
+    Cursor(BugBoard& board, std::unique_ptr<leveldb::Iterator> rows, memtrace::resource_info info)
+        : plan_(board), buffer_(board, Bug::cursor_buffer, info.bytes), rows_(std::move(rows), std::move(info)) {}
     Cursor(const Cursor&) = delete;
     Cursor& operator=(const Cursor&) = delete;
     /// Closing and forgetting a cursor both end here: the place of bug cursor-buffer.
@@ -33,10 +36,12 @@ public:
     /// Packs rows until there are `max_rows`, the buffer is full or the scan is at its end. A row that does not fit an empty
     /// buffer is an error and is not passed over.
     memtrace::Result<Batch> next(std::uint64_t max_rows);
+    [[nodiscard]] const Plan& plan() const { return plan_; }
 
 private:
-    std::unique_ptr<leveldb::Iterator> rows_;
+    Plan plan_;
     Block buffer_;
+    memtrace::resource_handle<std::unique_ptr<leveldb::Iterator>> rows_;
 };
 
 } // namespace lightning

@@ -3,7 +3,7 @@
 
 LIGHTNING_DIR     := tests/targets/lightning
 LIGHTNING_OUT     := $(OUT)/targets/lightning
-LIGHTNING_FLAGS   := -std=c++20 -O2 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls $(WARN) -Wnon-virtual-dtor -Iuser
+LIGHTNING_FLAGS   := -std=c++20 -O2 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls $(WARN) -Wnon-virtual-dtor -Iuser -Iinclude
 LIGHTNING_CLIENT  := load load_client wire
 LIGHTNING_SERVER  := $(filter-out load load_client,$(patsubst $(LIGHTNING_DIR)/%.cpp,%,$(wildcard $(LIGHTNING_DIR)/*.cpp)))
 LIGHTNING_OBJECTS := $(patsubst %,$(LIGHTNING_OUT)/%.o,$(sort $(LIGHTNING_SERVER) $(LIGHTNING_CLIENT)))

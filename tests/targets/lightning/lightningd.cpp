@@ -94,7 +94,13 @@ memtrace::Status run(const Options& options, BugBoard& board, Cache& cache) {
     }
     Statistics statistics;
     Database database(*storage, cache, statistics);
-    return serve(options, {database, statistics, board});
+    Database* in_use = &database;
+    database.acquire(&in_use);
+    Forgotten forgotten;
+    ErrorLog errors(options.database + ".errors", board, forgotten);
+    auto status = serve(options, {database, statistics, board, errors, forgotten});
+    database.release(&in_use);
+    return status;
 }
 
 } // namespace

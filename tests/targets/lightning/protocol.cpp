@@ -86,10 +86,10 @@ Result<Request> parse_scan(const Words& words) {
             return Request{.verb = Verb::scan_next, .cursor = *cursor, .rows = *rows};
         }
     }
-    if (words.count == 3 && words[1] == "CLOSE" && cursor) {
-        return Request{.verb = Verb::scan_close, .cursor = *cursor};
+    if (words.count == 3 && (words[1] == "CLOSE" || words[1] == "PLAN") && cursor) {
+        return Request{.verb = words[1] == "CLOSE" ? Verb::scan_close : Verb::scan_plan, .cursor = *cursor};
     }
-    return fail("syntax SCAN OPEN START|- [BUFFER-BYTES], SCAN NEXT CURSOR ROWS, SCAN CLOSE CURSOR");
+    return fail("syntax SCAN OPEN START|- [BUFFER-BYTES], SCAN NEXT CURSOR ROWS, SCAN CLOSE CURSOR, SCAN PLAN CURSOR");
 }
 
 Result<Request> parse_bug(const Words& words) {

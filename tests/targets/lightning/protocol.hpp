@@ -24,6 +24,7 @@ enum class Verb : std::uint8_t {
     scan_open,
     scan_next,
     scan_close,
+    scan_plan,
     stats,
     leaks,
     bug_on,
@@ -37,7 +38,7 @@ struct Request {
     Verb verb = Verb::ping;
     std::string_view key{};   ///< GET PUT DEL; SCAN OPEN: where to start, empty = at the first key. Points into the line.
     std::uint64_t bytes = 0;  ///< PUT: of the value; SCAN OPEN: of the buffer
-    std::uint64_t cursor = 0; ///< SCAN NEXT, SCAN CLOSE
+    std::uint64_t cursor = 0; ///< SCAN NEXT, SCAN CLOSE, SCAN PLAN
     std::uint64_t rows = 0;   ///< SCAN NEXT: at most
     Bug bug{};                ///< BUG ON, BUG OFF
 };

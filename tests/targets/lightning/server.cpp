@@ -19,6 +19,7 @@ namespace lightning {
 namespace {
 
 constexpr std::size_t kMaxSessions = 256;
+constexpr const char* kPool = "sessions"; ///< for tracers: those that there are, of so many
 
 sigset_t server_signals() {
     sigset_t set;
@@ -129,23 +130,27 @@ void Server::accept_one() {
     }
     if (workers_.size() >= kMaxSessions) {
         ++shared_.statistics.sessions_refused;
+        memtrace_pool_wait(&workers_, kPool, workers_.size(), kMaxSessions);
         (void)Wire(socket.get()).write_all("ERR limit the server has 256 sessions\n");
         return;
     }
     const int yes = 1; // fails on a unix socket, where it is not needed
     ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     auto& worker = workers_.emplace_back();
-    worker.socket = std::move(socket);
-    worker.thread = std::thread([this, &worker] { work(worker); });
+    memtrace_pool_get(&workers_, kPool, workers_.size(), kMaxSessions);
+    worker.socket = {std::move(socket), {"socket", address_}};
+    std::thread thread([this, &worker] { work(worker); });
+    const memtrace::resource_info info("thread", "session", 0, worker.socket.id());
+    worker.thread = {std::move(thread), info, [](std::thread& ended) { ended.join(); }}; // BUG thread-never-joined acquired
 }
 
 void Server::work(Worker& worker) {
     {
-        Session session(shared_, worker.socket.get());
-        session.run();
+        const auto session = memtrace::make_tracked<Session>(shared_, worker.socket->get(), worker.socket.id());
+        session->run();
     }
     // The descriptor itself is closed by reap(): stop() may be about to use it.
-    ::shutdown(worker.socket.get(), SHUT_RDWR);
+    ::shutdown(worker.socket->get(), SHUT_RDWR);
     worker.ended = true;
     const std::uint64_t one = 1;
     (void)!::write(ended_.get(), &one, sizeof one);
@@ -156,8 +161,12 @@ void Server::reap() {
     (void)!::read(ended_.get(), &count, sizeof count);
     for (auto worker = workers_.begin(); worker != workers_.end();) {
         if (worker->ended) {
-            worker->thread.join();
+            if (shared_.board.on(Bug::thread_never_joined)) {
+                shared_.forgotten.keep(std::move(worker->thread));
+            }
             worker = workers_.erase(worker);
+            ++shared_.statistics.sessions_reaped;
+            memtrace_pool_put(&workers_, kPool, workers_.size(), kMaxSessions);
         } else {
             ++worker;
         }
@@ -167,10 +176,7 @@ void Server::reap() {
 void Server::stop() {
     listener_.reset();
     for (auto& worker : workers_) {
-        ::shutdown(worker.socket.get(), SHUT_RDWR);
-    }
-    for (auto& worker : workers_) {
-        worker.thread.join();
+        ::shutdown(worker.socket->get(), SHUT_RDWR);
     }
     workers_.clear();
 }

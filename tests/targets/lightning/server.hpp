@@ -29,9 +29,9 @@ public:
 
 private:
     struct Worker {
-        memtrace::UniqueFd socket;
+        memtrace::resource_handle<memtrace::UniqueFd> socket;
         std::atomic<bool> ended{false};
-        std::thread thread;
+        memtrace::resource_handle<std::thread> thread; ///< joined at its end
     };
 
     explicit Server(const Shared& shared) : shared_(shared) {}

@@ -10,6 +10,7 @@
     X(gets) X(puts) X(deletes) X(scans) X(scan_rows)                 \
     X(not_found) X(rejected) X(cache_hits) X(cache_misses)           \
     X(sessions_opened) X(sessions_closed) X(sessions_refused)        \
+    X(sessions_reaped)                                               \
     X(cursors_opened) X(cursors_closed)
 // clang-format on
 

@@ -41,8 +41,8 @@ memtrace::Result<Storage> Storage::open(const std::string& directory) {
     return storage;
 }
 
-memtrace::Status Storage::put(std::string_view key, std::string_view value) {
-    return checked("put", db_->Put(leveldb::WriteOptions(), slice(key), slice(value)));
+memtrace::Status Storage::write(leveldb::WriteBatch& batch) {
+    return checked("write", db_->Write(leveldb::WriteOptions(), &batch));
 }
 
 memtrace::Result<std::optional<std::string>> Storage::get(std::string_view key) {
@@ -55,10 +55,6 @@ memtrace::Result<std::optional<std::string>> Storage::get(std::string_view key) 
         return memtrace::fail("get: " + status.ToString());
     }
     return value;
-}
-
-memtrace::Status Storage::remove(std::string_view key) {
-    return checked("delete", db_->Delete(leveldb::WriteOptions(), slice(key)));
 }
 
 std::unique_ptr<leveldb::Iterator> Storage::scan(std::string_view start) {

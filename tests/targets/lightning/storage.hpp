@@ -9,6 +9,7 @@
 #include <leveldb/cache.h>
 #include <leveldb/db.h>
 #include <leveldb/iterator.h>
+#include <leveldb/write_batch.h>
 
 #include "base/result.hpp"
 
@@ -19,10 +20,9 @@ public:
     /// Opens the database in `directory`, creates it where there is none.
     static memtrace::Result<Storage> open(const std::string& directory);
 
-    memtrace::Status put(std::string_view key, std::string_view value);
+    memtrace::Status write(leveldb::WriteBatch& batch);
     /// Nothing where the key is not there.
     memtrace::Result<std::optional<std::string>> get(std::string_view key);
-    memtrace::Status remove(std::string_view key);
     /// A view of the moment of the call. Has to be destroyed before the storage.
     std::unique_ptr<leveldb::Iterator> scan(std::string_view start);
 
