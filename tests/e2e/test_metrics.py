@@ -1,0 +1,419 @@
+"""From a leak to the person on call: a live memtrace, scraped by Debian's Prometheus, whose alerts reach Debian's Alertmanager.
+
+Five programs are traced: one leaks at a known rate, three do wrong by the SDK, one has a pool. Every query of every dashboard in
+scripts/grafana and every rule in scripts/prometheus is run against what Prometheus has of them. Servers have ports and directories of
+their own, and end with the tests.
+"""
+
+import json
+import re
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from memtrace_runner import MEMTRACE, Memtrace
+from targets import REPOSITORY, Target
+
+SCRIPTS = REPOSITORY / "scripts"
+RULES = SCRIPTS / "prometheus" / "memtrace.rules.yml"
+DASHBOARDS = sorted((SCRIPTS / "grafana").glob("*.json"))
+LEAK_RATE = 1 << 20  # bytes a second
+PATIENCE_S = 60
+TOKEN = "0123456789abcdefghij"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def get(url, token=None, context=None, timeout=20):
+    """Status, headers and text of what is answered."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
+def wait_until(condition, what):
+    """Waits until condition() is true of something. Returns that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            if found := condition():
+                return found
+        except OSError:
+            pass  # a server that does not listen yet
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
+        time.sleep(0.1)
+
+
+def served_url(memtrace):
+    memtrace.wait_said("serving metrics")
+    return re.search(r"https?://\S+/", memtrace.said)[0]
+
+
+class Live:
+    """The programs, memtrace on them, and the two servers."""
+
+    def __init__(self, stack, directory):
+        self.targets = {}
+        for name, program, arguments in (
+            ("leak", "leak_rate", ["--rate", LEAK_RATE, "--duration", 600]),
+            ("cycle", "holder", ["--bug", "cycle-2"]),
+            ("cursor", "holder", ["--bug", "cursor"]),
+            ("error", "holder", ["--bug", "double-release"]),
+            ("pool", "contract", []),
+        ):
+            self.targets[name] = stack.enter_context(Target.start(program, arguments))
+        pids = [target.ready() for target in self.targets.values()]
+        # A budget that is never reached: all is traced exactly, and the metrics have a budget.
+        options = ["--listen", "127.0.0.1:0", "--interval", "1s", "--sample", "auto", "--max-overhead", "100%"]
+        self.memtrace = stack.enter_context(Memtrace.attach(directory, pids, *options))
+        self.url = served_url(self.memtrace)
+        for target in self.targets.values():
+            target.go()
+        self.alertmanager = self._start_alertmanager(stack, directory)
+        self.prometheus = self._start_prometheus(stack, directory)
+
+    def pid(self, name):
+        return str(self.targets[name].pid)
+
+    def _start(self, stack, directory, name, command):
+        with open(directory / f"{name}.log", "wb") as log:
+            process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+
+    def _start_alertmanager(self, stack, directory):
+        port = free_port()
+        configuration = directory / "alertmanager.yml"
+        configuration.write_text("route: {receiver: nobody, group_wait: 0s}\nreceivers: [{name: nobody}]\n")
+        self._start(
+            stack, directory, "alertmanager",
+            ["prometheus-alertmanager", f"--config.file={configuration}", f"--storage.path={directory}/alertmanager",
+             f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="],
+        )  # fmt: skip
+        return f"http://127.0.0.1:{port}"
+
+    def _start_prometheus(self, stack, directory):
+        port, closed = free_port(), free_port()
+        rules = re.sub(r"^( +for:) .*$", r"\1 0s", RULES.read_text(), flags=re.MULTILINE)
+        (directory / "rules.yml").write_text(rules)
+        configuration = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "scrape_configs": [
+                {
+                    "job_name": "memtrace",
+                    "static_configs": [{"targets": [urllib.parse.urlsplit(self.url).netloc, f"127.0.0.1:{closed}"]}],
+                }
+            ],
+            "rule_files": [str(directory / "rules.yml")],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [self.alertmanager.removeprefix("http://")]}]}]},
+        }
+        (directory / "prometheus.yml").write_text(json.dumps(configuration))  # which is YAML too
+        self._start(
+            stack, directory, "prometheus",
+            ["prometheus", f"--config.file={directory}/prometheus.yml", f"--storage.tsdb.path={directory}/tsdb",
+             f"--web.listen-address=127.0.0.1:{port}"],
+        )  # fmt: skip
+        return f"http://127.0.0.1:{port}"
+
+    def api(self, path, **arguments):
+        status, _, text = get(f"{self.prometheus}/api/v1/{path}?{urllib.parse.urlencode(arguments)}")
+        answer = json.loads(text)
+        assert status == 200 and answer["status"] == "success", f"{path} {arguments}: {text}"
+        return answer["data"]
+
+    def query(self, expression):
+        """The result of a query now: pairs of labels and value."""
+        return [(found["metric"], float(found["value"][1])) for found in self.api("query", query=expression)["result"]]
+
+    def value(self, expression):
+        """The value of a query of one series; None where it has none."""
+        found = self.query(expression)
+        assert len(found) <= 1, f"{expression}: {found}"
+        return found[0][1] if found else None
+
+    def firing(self):
+        return {
+            alert["labels"]["alertname"]
+            for alert in self.api("alerts")["alerts"]
+            if alert["state"] == "firing" and alert["labels"].get("severity")
+        }
+
+
+EXPECTED_ALERTS = {
+    "MemtraceLeak",
+    "MemtraceLeakingSite",
+    "MemtraceFastLeak",
+    "MemtraceResourcesLeaked",
+    "MemtraceReferenceCycles",
+    "MemtraceReferenceErrors",
+    "MemtraceDown",
+}
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    """Once Prometheus has enough of it: the alerts that are to be expected fire, and rates have their samples."""
+    with ExitStack() as stack:
+        live = Live(stack, tmp_path_factory.mktemp("live"))
+        wait_until(lambda: live.firing() >= EXPECTED_ALERTS, "the alerts that are expected")
+        wait_until(lambda: (live.value(f'min(count_over_time(memtrace_live_bytes{{pid="{live.pid("leak")}"}}[1m]))') or 0) > 10, "samples")
+        yield live
+
+
+def promtool(*arguments, **options):
+    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False, **options)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_metrics_are_as_prometheus_wants_them(live):
+    assert promtool("check", "metrics", input=get(live.url + "metrics")[2]) == (0, "")
+
+
+@pytest.mark.parametrize("command", [("check", "rules", RULES), ("test", "rules", RULES.with_suffix(".test.yml"))], ids=["check", "test"])
+def test_rules_are_right(command):
+    status, said = promtool(*command)
+    assert status == 0, said
+    assert "FAILED" not in said
+
+
+def test_configuration_is_right():
+    status, said = promtool("check", "config", SCRIPTS / "prometheus" / "prometheus.yml")
+    assert status == 0, said
+
+
+def near(value, truth, tolerance=0.15):
+    return value is not None and abs(value - truth) <= tolerance * truth
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'memtrace_leak_bytes_per_second{{pid="{pid}"}}',
+        'memtrace_site_growth_bytes_per_second{{pid="{pid}",function="leak_steadily"}}',
+        'deriv(memtrace_live_bytes{{pid="{pid}"}}[20s])',
+        'rate(memtrace_site_allocated_bytes_total{{pid="{pid}",function="leak_steadily"}}[20s])',
+    ],
+)
+def test_leak_rate_is_the_truth(live, expression):
+    expression = expression.format(pid=live.pid("leak"))
+    wait_until(lambda: near(live.value(expression), LEAK_RATE), f"{expression} within 15 % of {LEAK_RATE}")
+
+
+def test_other_figures_are_those_of_the_programs(live):
+    for expression, value in (
+        (f'memtrace_reference_cycles{{pid="{live.pid("cycle")}"}}', 3),
+        (f'memtrace_resources_leaked{{pid="{live.pid("cursor")}",kind="cursor"}}', 3),
+        (f'memtrace_reference_errors{{pid="{live.pid("error")}",kind="double_release"}}', 3),
+        (f'memtrace_pool_limit{{pid="{live.pid("pool")}",pool="connections"}}', 2),
+        (f'memtrace_pool_in_use{{pid="{live.pid("pool")}",pool="connections"}}', 1),
+        ("memtrace_processes", 5),
+        (f'memtrace_coverage_mode{{pid="{live.pid("leak")}",mode="exact"}}', 1),
+        (f'memtrace_verdict{{pid="{live.pid("pool")}",class="leak"}}', 0),
+    ):
+        assert live.value(expression) == value, expression
+
+
+def substituted(text):
+    """A query as Grafana would send it, with all chosen."""
+    text = text.replace("$__rate_interval", "10s").replace("$__range", "1m").replace("$__interval", "1s")
+    text = re.sub(r"\$(job|instance|comm|pid)\b", ".*", text)
+    assert "$" not in text, f"a variable that is not known: {text}"
+    return text
+
+
+def targets_of(dashboard):
+    return [(panel, target) for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_query_of_a_dashboard_finds_something(live, path):
+    """And with the labels that its legend names."""
+    dashboard = json.loads(path.read_text())
+    for panel, target in targets_of(dashboard):
+        found = live.query(substituted(target["expr"]))
+        assert found, f"{panel['title']}: {target['expr']} finds nothing"
+        for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
+            assert all(label in labels for labels, _ in found), f"{panel['title']}: {target['expr']} has no {label}: {found}"
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_variable_of_a_dashboard_has_values(live, path):
+    for variable in json.loads(path.read_text())["templating"]["list"]:
+        if variable["type"] == "query":
+            selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()
+            values = live.api(f"label/{label}/values", **{"match[]": substituted(selector)})
+            assert values, f"{variable['name']} has no values"
+            assert label != "pid" or set(values) == {live.pid(name) for name in live.targets}
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_dashboard_can_be_imported_anywhere(path):
+    """No identity of one Grafana is in it, and the data source is a variable."""
+    dashboard = json.loads(path.read_text())
+    assert "id" not in dashboard and dashboard["uid"] and dashboard["title"]
+    assert [variable["name"] for variable in dashboard["templating"]["list"]][0] == "datasource"
+    sources = [owner["datasource"] for pair in targets_of(dashboard) for owner in pair]
+    assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    places = {(x, y) for panel in dashboard["panels"] for x, y in cells(panel["gridPos"])}
+    assert len(places) == sum(panel["gridPos"]["w"] * panel["gridPos"]["h"] for panel in dashboard["panels"]), "panels overlap"
+
+
+def cells(place):
+    assert place["x"] + place["w"] <= 24
+    return [(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])]
+
+
+def test_every_rule_has_what_it_asks_for(live):
+    """It can be evaluated, and each metric in it is there: an alert on a name that nobody has any more would never fire."""
+    rules = [rule for group in live.api("rules")["groups"] for rule in group["rules"]]
+    assert len(rules) == len(re.findall(r"^ +- (?:alert|record):", RULES.read_text(), flags=re.MULTILINE))
+    for rule in rules:
+        assert rule["health"] == "ok", f"{rule['name']}: {rule.get('lastError')}"
+        for metric in re.findall(r"\bmemtrace_\w+|\bup\b", rule["query"]):
+            assert live.query(metric), f"{rule['name']}: there is no {metric}"
+        if rule["type"] == "recording":
+            assert live.query(rule["name"]), f"{rule['name']} is not recorded"
+
+
+def test_what_is_well_raises_no_alert(live):
+    assert not live.firing() & {"MemtracePoolExhausted", "MemtraceStale", "MemtraceOnlyPages", "MemtraceOverBudget"}
+
+
+def test_an_alert_travels_from_the_leak_to_alertmanager(live):
+    def arrived():
+        alerts = json.loads(get(f"{live.alertmanager}/api/v2/alerts")[2])
+        return [alert for alert in alerts if alert["labels"].get("pid") == live.pid("leak")]
+
+    wait_until(lambda: {"MemtraceLeak", "MemtraceLeakingSite"} <= {alert["labels"]["alertname"] for alert in arrived()}, "the alerts")
+    site = next(alert for alert in arrived() if alert["labels"]["alertname"] == "MemtraceLeakingSite")
+    assert site["labels"]["function"] == "leak_steadily"
+    assert site["labels"]["comm"] == "leak_rate"
+    assert site["labels"]["verdict"] in ("definite", "probable")
+    assert "leak_steadily in leak_rate" in site["annotations"]["summary"]
+
+
+def test_snapshots_are_those_of_the_processes(live):
+    status, headers, text = get(f"{live.url}api/report?pid={live.pid('leak')}")
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    report = json.loads(text)
+    assert report["schema"] == "memtrace.snapshot/1"
+    assert str(report["process"]["pid"]) == live.pid("leak")
+    assert any(frame["function"] == "leak_steadily" for site in report["sites"] for frame in site["stack"])
+    reports = [json.loads(line) for line in get(f"{live.url}api/report")[2].splitlines()]
+    assert {str(report["process"]["pid"]) for report in reports} == {live.pid(name) for name in live.targets}
+
+
+def test_page_shows_the_leak(live):
+    status, headers, text = get(f"{live.url}?pid={live.pid('leak')}")
+    assert status == 200
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'nonce-")
+    assert "leak_steadily" in text and "leak_rate" in text
+    assert get(live.url)[0] == get(live.url + "healthz")[0] == 200
+    assert get(live.url + "nothing")[0] == 404
+
+
+def test_clients_that_hang_hold_nothing_up(live):
+    """More of them than there are connections: some that say nothing, some that break off, some that do not read."""
+    place = urllib.parse.urlsplit(live.url)
+    with ExitStack() as stack:
+        for number in range(60):
+            client = stack.enter_context(socket.create_connection((place.hostname, place.port)))
+            beginning = [b"", b"GET /metrics HTTP/1.1\r\nHo", b"GET /api/report HTTP/1.1\r\nHost: localhost\r\n\r\n"][number % 3]
+            client.sendall(beginning)
+        before = json.loads(Path(live.memtrace.out).read_text().splitlines()[0])["time"]
+        live.memtrace.wait_report(lambda report: report["time"] > before)
+        wait_until(lambda: get(live.url + "healthz", timeout=2)[0] == 200, "an answer beside clients that hang")
+
+
+def memtrace_that_fails(*options):
+    with Target.start("spin") as target:
+        done = subprocess.run(
+            [MEMTRACE, "--pid", str(target.ready()), *map(str, options)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+        assert done.stdout == ""
+        return done.returncode, done.stderr
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory):
+    """A token, a certificate for localhost, and its key."""
+    directory = tmp_path_factory.mktemp("secrets")
+    token, certificate, key = directory / "token", directory / "cert.pem", directory / "key.pem"
+    token.write_text(TOKEN + "\n")
+    token.chmod(0o600)
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    key.chmod(0o600)
+    return token, certificate, key
+
+
+def test_other_machines_take_a_token_and_tls(tmp_path, secrets):
+    token, certificate, key = secrets
+    options = ["--listen", "0.0.0.0:0", "--listen-token-file", token, "--listen-tls", f"{certificate},{key}", "--interval", "1s"]
+    with Target.start("spin") as target, Memtrace.attach(tmp_path, target.ready(), *options) as memtrace:
+        port = urllib.parse.urlsplit(served_url(memtrace)).port
+        url = f"https://localhost:{port}/metrics"
+        context = ssl.create_default_context(cafile=certificate)
+        assert get(url, context=context)[0] == 401
+        assert get(url, token=TOKEN[:-1] + "x", context=context)[0] == 401
+        status, _, text = get(url, token=TOKEN, context=context)
+        assert status == 200 and "memtrace_build_info" in text
+        with pytest.raises(OSError):
+            get(f"http://localhost:{port}/metrics", token=TOKEN, timeout=5)
+        old = ssl.create_default_context(cafile=certificate)
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+        with pytest.raises(OSError):
+            get(url, token=TOKEN, context=old)
+
+
+def test_ipv6(tmp_path):
+    with Target.start("spin") as target:
+        with Memtrace.attach(tmp_path, target.ready(), "--listen", "[::1]:0") as memtrace:
+            url = served_url(memtrace)
+            assert url.startswith("http://[::1]:")
+            assert get(url + "healthz")[0] == 200
+
+
+def test_bad_secrets_are_told_in_a_line(tmp_path, secrets):
+    token, certificate, key = secrets
+    readable = tmp_path / "readable"
+    readable.write_text(TOKEN)
+    readable.chmod(0o644)
+    listen = ["--listen", "127.0.0.1:0"]
+    for options, reason in (
+        (["--listen-token-file", readable], "chmod o="),
+        (["--listen-token-file", tmp_path / "none"], "No such file"),
+        (["--listen-tls", f"{certificate},{readable}"], "chmod o="),
+        (["--listen-tls", f"{key},{key}"], "certificate and key"),
+        (["--listen-tls", f"{certificate},{token}"], "certificate and key"),
+    ):
+        status, said = memtrace_that_fails(*listen, *options)
+        assert status == 1 and reason in said and said.count("\n") == 1, said
+
+
+def test_a_port_that_is_taken_is_told_in_a_line():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        status, said = memtrace_that_fails("--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+        assert status == 1 and "cannot listen on" in said and said.count("\n") == 1, said
