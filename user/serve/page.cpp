@@ -16,6 +16,7 @@ namespace memtrace {
 namespace {
 
 constexpr std::size_t kSitesShown = 15;
+constexpr std::size_t kSitesOpen = 3; ///< of the leaks: with their stacks
 constexpr std::size_t kFramesShown = 24;
 constexpr std::size_t kProcessesShown = 200;
 constexpr std::size_t kFindingsShown = 20;
@@ -25,11 +26,12 @@ constexpr const char* kStyle = R"(
 @media(prefers-color-scheme:dark){:root{--ink:#e4e5e7;--dim:#9aa0a8;--paper:#17191c;--line:#34383d;--bad:#ff8a80;--warn:#f0b860;--good:#7fd19b}}
 body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:76rem;margin:0 auto;padding:1rem 1.25rem 3rem}
 h1{font-size:1.15rem;margin:0}h2{font-size:1.05rem;margin:1.75rem 0 .5rem}p{margin:.3rem 0}a{color:inherit}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem 1.5rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;color:var(--dim);font-size:.85rem}.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 code,pre{font:13px/1.4 ui-monospace,monospace;unicode-bidi:isolate;overflow-wrap:anywhere}pre{margin:.4rem 0;white-space:pre-wrap}
 .dim{color:var(--dim)}.leak,.definite,.probable{color:var(--bad)}.unknown,.suspect{color:var(--warn)}.healthy,.stable{color:var(--good)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.25rem;margin:.5rem 0}dt{color:var(--dim)}dd{margin:0}meter{width:9rem}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.25rem;margin:.5rem 0}dt{color:var(--dim)}dd{margin:0}
+meter{width:9rem}meter::-webkit-meter-optimum-value{background:var(--dim)}meter::-moz-meter-bar{background:var(--dim)}
 summary{cursor:pointer}header{display:flex;justify-content:space-between;flex-wrap:wrap;gap:.25rem 1rem;border-bottom:1px solid var(--line);padding-bottom:.5rem}
 )";
 
@@ -96,7 +98,7 @@ private:
             return key(a) > key(b);
         });
         out_ << "<h2>" << reports.size()
-             << " processes</h2><table><tr><th>process</th><th>verdict</th><th class=\"n\">leaks</th>"
+             << " processes</h2><table><tr><th>process</th><th>verdict</th><th class=\"n\">leak</th>"
                 "<th class=\"n\">live</th><th class=\"n\">resident</th><th>coverage</th><th class=\"n\">cost</th></tr>\n";
         for (std::size_t i = 0; i < std::min(reports.size(), kProcessesShown); ++i) {
             const auto& report = *reports[i];
@@ -170,18 +172,20 @@ private:
         const auto total = std::max<std::uint64_t>(report.totals.live_bytes, 1);
         out_ << "<h2>Call sites</h2><table><tr><th>site</th><th>verdict</th><th class=\"n\">growth</th><th class=\"n\">live</th>"
                 "<th>share</th></tr>\n";
+        std::size_t opened = 0;
         for (const auto* site : chosen) {
+            const bool open = is_leak(*site) && ++opened <= kSitesOpen;
             const auto& name = site->stack.empty() ? site->id : frame_name(site->stack.front());
-            out_ << "<tr><td><details><summary><code>" << shown(name) << "</code></summary><p>" << shown(site->evidence, 600)
-                 << "</p><p class=\"dim\">" << html_text(site->function) << " (" << html_text(site->allocator) << "), "
-                 << human_count(site->allocs) << " allocations, " << human_count(site->frees) << " frees, site "
-                 << html_text(site->id) << "</p>";
+            out_ << "<tr><td><details" << (open ? " open" : "") << "><summary><code>" << shown(name) << "</code></summary><p>"
+                 << shown(site->evidence, 600) << "</p><p class=\"dim\">" << html_text(site->function) << " ("
+                 << html_text(site->allocator) << "), " << human_count(site->allocs) << " allocations, "
+                 << human_count(site->frees) << " frees, site " << html_text(site->id) << "</p>";
             stack(site->stack);
-            out_ << "</details></td><td" << class_of(site->verdict) << '>' << html_text(site->verdict) << ' '
-                 << human_percent(site->confidence) << "</td><td class=\"n\">" << human_rate(site->growth_bytes_per_s)
-                 << "</td><td class=\"n\">" << human_bytes(site->live_bytes) << "<br><span class=\"dim\">"
-                 << human_count(site->live_objects) << "</span></td><td><meter min=\"0\" max=\"" << total << "\" value=\""
-                 << std::min(site->live_bytes, total) << "\"></meter></td></tr>\n";
+            out_ << "</details></td><td" << class_of(site->verdict) << '>' << html_text(site->verdict)
+                 << (site->confidence > 0 ? ' ' + human_percent(site->confidence) : "") << "</td><td class=\"n\">"
+                 << human_rate(site->growth_bytes_per_s) << "</td><td class=\"n\">" << human_bytes(site->live_bytes)
+                 << "<br><span class=\"dim\">" << human_count(site->live_objects) << "</span></td><td><meter min=\"0\" max=\""
+                 << total << "\" value=\"" << std::min(site->live_bytes, total) << "\"></meter></td></tr>\n";
         }
         out_ << "</table>\n<p class=\"dim\">" << chosen.size() << " of " << report.sites.size() << " sites</p>\n";
     }

@@ -19,26 +19,21 @@ namespace memtrace {
 namespace {
 
 constexpr unsigned kThreads = 2;
-constexpr unsigned kMaxConnections = 32;
-constexpr unsigned kIdleSeconds = 5; ///< without a byte in either direction
-constexpr std::uint64_t kLongestConnection = 30 * kNanosPerSecond;
-constexpr std::size_t kConnectionMemory = std::size_t{32} * 1024; ///< headers; larger ones are refused by libmicrohttpd
-constexpr std::size_t kMaxBytesUnderWay = std::size_t{64} << 20;  ///< in answers that clients have not read yet
 
 /// A body until libmicrohttpd has sent it, or given up.
 class Body {
 public:
-    Body(std::string text, std::atomic<std::size_t>& under_way) : text_(std::move(text)), under_way_(under_way) {
-        under_way_ += text_.size();
+    Body(std::string text, std::atomic<std::size_t>& unread) : text_(std::move(text)), unread_(unread) {
+        unread_ += text_.size();
     }
     Body(const Body&) = delete;
     Body& operator=(const Body&) = delete;
-    ~Body() { under_way_ -= text_.size(); }
+    ~Body() { unread_ -= text_.size(); }
     [[nodiscard]] std::string& text() { return text_; }
 
 private:
     std::string text_;
-    std::atomic<std::size_t>& under_way_;
+    std::atomic<std::size_t>& unread_;
 };
 
 void free_body(void* body) {
@@ -49,8 +44,8 @@ std::string_view or_empty(const char* text) {
     return text != nullptr ? text : std::string_view();
 }
 
-MHD_Result send_response(MHD_Connection* connection, HttpResponse answer, std::atomic<std::size_t>& under_way) {
-    auto body = std::make_unique<Body>(std::move(answer.body), under_way);
+MHD_Result send_response(MHD_Connection* connection, HttpResponse answer, std::atomic<std::size_t>& unread) {
+    auto body = std::make_unique<Body>(std::move(answer.body), unread);
     auto& text = body->text();
     auto* const response =
         ::MHD_create_response_from_buffer_with_free_callback_cls(text.size(), text.data(), free_body, body.get());
@@ -88,7 +83,7 @@ MHD_Result on_request(void* server, MHD_Connection* connection, const char* url,
     }
     request.hold = ::MHD_lookup_connection_value_n(connection, MHD_GET_ARGUMENT_KIND, "hold", 4, nullptr, nullptr) == MHD_YES;
     auto& self = *static_cast<Server*>(server);
-    return send_response(connection, self.answer(request), self.bytes_under_way());
+    return send_response(connection, self.answer(request), self.unread_bytes());
 }
 
 void on_connection(void* server, MHD_Connection* connection, void** /*context*/, MHD_ConnectionNotificationCode what) {
@@ -105,7 +100,7 @@ void on_log(void* server, const char* format, va_list arguments) {
     static_cast<Server*>(server)->said(text);
 }
 
-Result<UniqueFd> listen_on(const ListenAddress& address) {
+Result<UniqueFd> listen_on(const ListenAddress& address, unsigned backlog) {
     sockaddr_in v4{};
     v4.sin_family = AF_INET;
     v4.sin_port = htons(address.port);
@@ -119,7 +114,7 @@ Result<UniqueFd> listen_on(const ListenAddress& address) {
     UniqueFd fd(::socket(where->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     const int on = 1; // an earlier run's connections may linger
     if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 || ::bind(fd.get(), where, size) != 0 ||
-        ::listen(fd.get(), kMaxConnections) != 0) {
+        ::listen(fd.get(), static_cast<int>(backlog)) != 0) {
         return fail_errno("cannot listen on " + listen_address_text(address), errno);
     }
     return fd;
@@ -140,7 +135,7 @@ std::uint16_t bound_port(int fd) {
 Server::Server(const ServerSettings& settings) : settings_(settings), published_ns_(monotonic_ns()) {}
 
 Result<std::unique_ptr<Server>> Server::start(const ServerSettings& settings) {
-    auto socket = listen_on(settings.address);
+    auto socket = listen_on(settings.address, settings.limits.connections);
     if (!socket) {
         return tl::unexpected(socket.error());
     }
@@ -154,6 +149,7 @@ Result<std::unique_ptr<Server>> Server::start(const ServerSettings& settings) {
 }
 
 Status Server::serve(int socket) {
+    const auto& limits = settings_.limits;
     const bool tls = !settings_.certificate_pem.empty();
     const auto function = [](auto* pointer) { return reinterpret_cast<std::intptr_t>(pointer); };
     const MHD_OptionItem tls_options[] = {
@@ -162,14 +158,15 @@ Status Server::serve(int socket) {
         {MHD_OPTION_HTTPS_PRIORITIES, 0, const_cast<char*>("NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2")},
         {MHD_OPTION_END, 0, nullptr}};
     const MHD_OptionItem none[] = {{MHD_OPTION_END, 0, nullptr}};
-    const MHD_OptionItem options[] = {{MHD_OPTION_EXTERNAL_LOGGER, function(&on_log), this}, // first: it is used by the others
-                                      {MHD_OPTION_LISTEN_SOCKET, socket, nullptr},
-                                      {MHD_OPTION_THREAD_POOL_SIZE, kThreads, nullptr},
-                                      {MHD_OPTION_CONNECTION_LIMIT, kMaxConnections, nullptr},
-                                      {MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, nullptr},
-                                      {MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory, nullptr},
-                                      {MHD_OPTION_NOTIFY_CONNECTION, function(&on_connection), this},
-                                      {MHD_OPTION_END, 0, nullptr}};
+    const MHD_OptionItem options[] = {
+        {MHD_OPTION_EXTERNAL_LOGGER, function(&on_log), this}, // first: it is used by the others
+        {MHD_OPTION_LISTEN_SOCKET, socket, nullptr},
+        {MHD_OPTION_THREAD_POOL_SIZE, kThreads, nullptr},
+        {MHD_OPTION_CONNECTION_LIMIT, limits.connections, nullptr},
+        {MHD_OPTION_CONNECTION_TIMEOUT, limits.idle_s, nullptr},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, static_cast<std::intptr_t>(limits.request_bytes), nullptr},
+        {MHD_OPTION_NOTIFY_CONNECTION, function(&on_connection), this},
+        {MHD_OPTION_END, 0, nullptr}};
     const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | (tls ? static_cast<unsigned>(MHD_USE_TLS) : 0U);
     const SignalGuard guard; // inherited by the threads
     daemon_ = ::MHD_start_daemon(flags, 0, nullptr, nullptr, &on_request, this, MHD_OPTION_ARRAY, options, MHD_OPTION_ARRAY,
@@ -205,7 +202,7 @@ HttpResponse Server::answer(const HttpRequest& request) {
         current = current_;
         published_ns = published_ns_;
     }
-    if (bytes_under_way_ > kMaxBytesUnderWay) {
+    if (unread_bytes_ > settings_.limits.unread_bytes) {
         HttpResponse busy;
         busy.status = 503;
         busy.body = "busy: clients have not read what they asked for\n";
@@ -229,7 +226,7 @@ void Server::end_old_connections() {
     const auto now = monotonic_ns();
     const std::lock_guard lock(connections_mutex_);
     for (const auto& [connection, opened] : connections_) {
-        if (now - opened.since_ns > kLongestConnection) {
+        if (now - opened.since_ns > settings_.limits.longest_ns) {
             (void)::shutdown(opened.fd, SHUT_RDWR); // its thread sees the end and closes it
         }
     }

@@ -4,7 +4,7 @@
 //   publish(new Publication) ---> current_ ---> respond() ---> client
 //
 // The owner hands over what is finished and never waits for a client; the threads see nothing but what was handed over. A client costs
-// at most a connection of kMaxConnections, for at most kLongestConnection, whatever it does or leaves undone.
+// a connection, which are few, for a bounded time, whatever it does or leaves undone (ServerLimits).
 #pragma once
 
 #include <atomic>
@@ -23,11 +23,20 @@ struct MHD_Daemon;
 
 namespace memtrace {
 
+struct ServerLimits {
+    unsigned connections = 32;
+    unsigned idle_s = 5;                       ///< without a byte in either direction
+    std::uint64_t longest_ns = 30'000'000'000; ///< of a connection, from accepting it
+    std::size_t request_bytes = std::size_t{32} << 10;
+    std::size_t unread_bytes = std::size_t{64} << 20; ///< of answers under way; above that requests are turned away
+};
+
 struct ServerSettings {
     ListenAddress address;
     ServeRules rules;
     std::string certificate_pem; ///< and those above it; empty: no TLS
     std::string key_pem;
+    ServerLimits limits = {};
 };
 
 class Server {
@@ -54,7 +63,7 @@ public:
     void closed(MHD_Connection* connection);
     /// While it starts: why it does not. Later: what clients do wrong, which is nobody's concern.
     void said(const char* text);
-    std::atomic<std::size_t>& bytes_under_way() { return bytes_under_way_; }
+    std::atomic<std::size_t>& unread_bytes() { return unread_bytes_; }
 
 private:
     explicit Server(const ServerSettings& settings);
@@ -74,7 +83,7 @@ private:
     std::mutex said_mutex_;
     std::string said_;
     bool started_ = false;
-    std::atomic<std::size_t> bytes_under_way_ = 0; ///< in answers that clients have not read yet
+    std::atomic<std::size_t> unread_bytes_ = 0; ///< of answers that clients have not read yet
     MHD_Daemon* daemon_ = nullptr;
 };
 
