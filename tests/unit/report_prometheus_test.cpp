@@ -78,7 +78,7 @@ TEST(Metrics, OfTheTracing) {
     EXPECT_EQ(value_of(metrics, of("memtrace_sample_interval_bytes")), "65536");
     EXPECT_EQ(value_of(metrics, of("memtrace_lost_total", "counter=\"live_full\"")), "7");
     EXPECT_EQ(value_of(metrics, of("memtrace_lost_total", "counter=\"events_lost\"")), "0") << "an alert wants to see it rise";
-    EXPECT_EQ(value_of(metrics, of("memtrace_overhead_budget_ratio")), "0.050000000000000003");
+    EXPECT_DOUBLE_EQ(std::stod(value_of(metrics, of("memtrace_overhead_budget_ratio"))), 0.05);
     EXPECT_EQ(value_of(metrics_of(test::sample_report()), of("memtrace_overhead_budget_ratio")), "absent") << "none is kept";
 }
 
@@ -91,7 +91,7 @@ TEST(Metrics, OfTheCollectorItself) {
     const auto metrics = metrics_of(publication);
     EXPECT_EQ(value_of(metrics, "memtrace_collector_cpu_seconds_total"), "1.5");
     EXPECT_EQ(value_of(metrics, "memtrace_collector_tick_duration_seconds_count"), "3");
-    EXPECT_EQ(value_of(metrics, "memtrace_collector_tick_duration_seconds_sum"), "10.502000000000001");
+    EXPECT_DOUBLE_EQ(std::stod(value_of(metrics, "memtrace_collector_tick_duration_seconds_sum")), 10.502);
     EXPECT_EQ(value_of(metrics, "memtrace_collector_tick_duration_seconds_bucket{le=\"1\"}"), "2");
     EXPECT_EQ(value_of(metrics, "memtrace_collector_tick_duration_seconds_bucket{le=\"+Inf\"}"), "3");
 }
