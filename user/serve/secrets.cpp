@@ -13,7 +13,7 @@ namespace memtrace {
 
 namespace {
 
-constexpr std::size_t kMaxBytes = 256 * 1024;
+constexpr std::size_t kMaxBytes = std::size_t{256} << 10;
 constexpr std::size_t kShortestToken = 16;
 
 Result<std::string> read_small_file(const std::string& path, bool secret) {

@@ -45,14 +45,13 @@ std::string_view or_empty(const char* text) {
 }
 
 MHD_Result send_response(MHD_Connection* connection, HttpResponse answer, std::atomic<std::size_t>& unread) {
-    auto body = std::make_unique<Body>(std::move(answer.body), unread);
+    auto* const body = new Body(std::move(answer.body), unread); // the response's, once there is one
     auto& text = body->text();
-    auto* const response =
-        ::MHD_create_response_from_buffer_with_free_callback_cls(text.size(), text.data(), free_body, body.get());
+    auto* const response = ::MHD_create_response_from_buffer_with_free_callback_cls(text.size(), text.data(), free_body, body);
     if (response == nullptr) {
+        delete body;
         return MHD_NO;
     }
-    (void)body.release(); // the response owns it now
     const std::pair<const char*, const std::string> headers[] = {{MHD_HTTP_HEADER_CONTENT_TYPE, answer.type},
                                                                  {"Content-Security-Policy", answer.policy},
                                                                  {"X-Content-Type-Options", "nosniff"},
