@@ -14,6 +14,7 @@ build_packages=(
     clang-19 clang-format-19 clang-tidy-19 llvm-19 libclang-rt-19-dev
     libbpf-dev bpftool libdw-dev libelf-dev zlib1g-dev liblzma-dev libiberty-dev libdebuginfod-dev libzydis-dev
     libexpected-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libprotozero-dev systemtap-sdt-dev
+    prometheus-cpp-dev libmicrohttpd-dev
 )
 test_packages=(
     libgtest-dev libbenchmark-dev libleveldb-dev valgrind dwz
@@ -21,15 +22,16 @@ test_packages=(
     redis-server sqlite3 mariadb-server
     libjemalloc2 'libtcmalloc-minimal4|libtcmalloc-minimal4t64' 'libmimalloc2.0|libmimalloc3'
     rustc # a program with Rust's names to trace
+    prometheus prometheus-alertmanager # what the metrics, rules and dashboards are for
     debuginfod # a server of debug files to ask (--debuginfod)
     golang-go # go tool pprof: an independent reader of the profiles
     qemu-system-x86 busybox-static cpio # Debian's own kernels, emulated: scripts/vm-run.sh
     heaptrack # beside valgrind and bpftrace: what others cost (make bench)
-    bpftrace gdb python3 python3-pytest python3-pytest-xdist curl procps binutils xz-utils git
+    bpftrace gdb python3 python3-pytest python3-pytest-xdist curl openssl procps binutils xz-utils git
 )
 
 # Left stopped: the tests start their own servers, on their own data directories.
-services=(postgresql redis-server mariadb)
+services=(postgresql redis-server mariadb prometheus prometheus-alertmanager)
 
 policy=/usr/sbin/policy-rc.d
 policy_mark='# memtrace install-deps: no service is started while packages are installed'
@@ -157,7 +159,7 @@ for entry in "${wanted[@]}"; do
     chosen+=("$name")
     case $name in
     postgresql-*) new_services+=(postgresql) ;;
-    redis-server) new_services+=(redis-server) ;;
+    redis-server | prometheus | prometheus-alertmanager) new_services+=("$name") ;;
     esac
 done
 printf 'install-deps: installing %s\n' "${chosen[*]}"

@@ -161,6 +161,39 @@ TEST(Options, CommandMayBeNamedLikeASubcommand) {
     EXPECT_EQ(options.launch, (std::vector<std::string>{"report", "--help"}));
 }
 
+TEST(Options, Listen) {
+    EXPECT_EQ(accepted({"--pid", "42"}).listen, "") << "nothing is served unless asked for";
+    EXPECT_EQ(accepted({"--pid", "42", "--listen", "127.0.0.1:9464"}).listen, "127.0.0.1:9464");
+    EXPECT_EQ(accepted({"--pid", "42", "--listen", "[::1]:9464", "--listen-token-file", "t"}).listen_token_file, "t");
+    const auto far =
+        accepted({"--pid", "42", "--listen", "0.0.0.0:9464", "--listen-token-file", "t", "--listen-tls", "c.pem,k.pem"});
+    EXPECT_EQ(far.listen_certificate, "c.pem");
+    EXPECT_EQ(far.listen_key, "k.pem");
+}
+
+TEST(BadUsage, ListenBeyondThisMachineTakesATokenAndTls) {
+    for (const char* address : {"0.0.0.0:9464", "[::]:9464", "192.0.2.1:9464"}) {
+        for (const std::vector<std::string>& more :
+             {std::vector<std::string>{}, {"--listen-token-file", "t"}, {"--listen-tls", "c.pem,k.pem"}}) {
+            std::vector<std::string> arguments{"--pid", "42", "--listen", address};
+            arguments.insert(arguments.end(), more.begin(), more.end());
+            const auto text = refused(arguments);
+            EXPECT_NE(text.find("--listen-token-file"), std::string::npos) << text;
+            EXPECT_NE(text.find("--listen-tls"), std::string::npos) << text;
+        }
+    }
+}
+
+TEST(BadUsage, Listen) {
+    refused({"--pid", "42", "--listen", "9464"});
+    refused({"--pid", "42", "--listen", ""});
+    refused({"--pid", "42", "--listen-token-file", "t"});
+    refused({"--pid", "42", "--listen-tls", "c,k"});
+    for (const char* files : {"c", "c,", ",k", ",", "c,k,x"}) {
+        refused({"--pid", "42", "--listen", "127.0.0.1:9464", "--listen-tls", files});
+    }
+}
+
 // ---- subcommands --------------------------------------------------------------------------------------------------------------
 
 TEST(Options, Report) {
@@ -260,6 +293,9 @@ TEST(Options, HelpNamesEveryOptionAndSubcommand) {
                                  "--snapshot-interval",
                                  "--snapshot-format",
                                  "--snapshot-keep",
+                                 "--listen",
+                                 "--listen-token-file",
+                                 "--listen-tls",
                                  "--record",
                                  "--fail-on",
                                  "--debuginfod",

@@ -79,7 +79,7 @@ Result<Output> Output::open(const Options& options) {
     return output;
 }
 
-std::vector<Report> Output::reports_to_show(const Model& model, bool last) const {
+std::vector<Report> Output::reports_to_show(const Model& model, bool last) {
     std::vector<Report> reports;
     for (const auto id : model.processes()) {
         const auto* process = model.process(id);
@@ -91,14 +91,21 @@ std::vector<Report> Output::reports_to_show(const Model& model, bool last) const
     return reports;
 }
 
+bool Output::shown(bool last) const {
+    return options_.output != "json" || last || !options_.out.empty() || options_.interval_given;
+}
+
 Status Output::show(const Model& model, bool last) {
-    const bool json = options_.output == "json";
-    if (json && !last && options_.out.empty() && !options_.interval_given) {
+    return shown(last) ? show(reports_to_show(model, last), last) : Status();
+}
+
+Status Output::show(const std::vector<Report>& reports, bool last) {
+    if (!shown(last)) {
         return {};
     }
     std::ostringstream text;
-    for (const auto& report : reports_to_show(model, last)) {
-        if (json) {
+    for (const auto& report : reports) {
+        if (options_.output == "json") {
             render_json(report, text);
         } else {
             render_text(report, {options_.top, colour_wanted(options_), options_.verbose}, text);

@@ -20,6 +20,9 @@ public:
 
     /// Shows the reports of all processes of the model. `last`: nothing follows.
     Status show(const Model& model, bool last);
+    Status show(const std::vector<Report>& reports, bool last);
+    /// Of the processes that go on, and of those that have ended since the report before; `last`: of all.
+    [[nodiscard]] static std::vector<Report> reports_to_show(const Model& model, bool last);
     /// Of each process that goes on, and once more of each that has ended.
     Status write_snapshots(const Model& model);
 
@@ -27,7 +30,8 @@ public:
 
 private:
     explicit Output(const Options& options) : options_(options) {}
-    [[nodiscard]] std::vector<Report> reports_to_show(const Model& model, bool last) const;
+    /// Whether show() shows any.
+    [[nodiscard]] bool shown(bool last) const;
 
     Options options_;
     std::optional<SnapshotDirectory> snapshots_;

@@ -17,6 +17,7 @@
 #include "app/message.hpp"
 #include "app/output.hpp"
 #include "app/overhead_control.hpp"
+#include "app/publisher.hpp"
 #include "app/signals.hpp"
 #include "base/clock.hpp"
 #include "proc/process.hpp"
@@ -73,6 +74,7 @@ private:
     void started(std::uint64_t begin_ns);
     Status loop();
     Status wait(std::uint64_t until_ns);
+    Status tick(bool with_ages);
     Status end_processes();
     void await_debug_files();
     Status report(bool last);
@@ -87,6 +89,7 @@ private:
     Options options_;
     Model model_;
     std::optional<Output> output_;
+    std::optional<Publisher> publisher_;
     std::optional<RecordingWriter> recording_;
     std::optional<Error> recording_error_;
     std::optional<StopSignals> signals_;
@@ -138,6 +141,14 @@ Status Session::prepare() {
         return tl::unexpected(output.error());
     }
     output_ = std::move(*output);
+    if (!options_.listen.empty()) {
+        auto publisher = Publisher::open(options_);
+        if (!publisher) {
+            return tl::unexpected(publisher.error());
+        }
+        publisher_ = std::move(*publisher);
+        note("serving metrics and reports on " + publisher_->url());
+    }
     if (!options_.record.empty()) {
         auto recording = RecordingWriter::create(options_.record);
         if (!recording) {
@@ -251,7 +262,14 @@ void Session::started(std::uint64_t begin_ns) {
 
 Status Session::report(bool last) {
     collector_->resolve_symbols();
-    auto status = output_->show(model_, last);
+    Status status;
+    if (publisher_) {
+        auto reports = Output::reports_to_show(model_, last);
+        status = output_->show(reports, last);
+        publisher_->publish(std::move(reports), tracer_->kernel_bytes());
+    } else {
+        status = output_->show(model_, last);
+    }
     on_event(ReportDue{last});
     if (recording_ && !recording_error_) {
         if (auto flushed = recording_->flush(); !flushed) {
@@ -297,13 +315,22 @@ Status Session::wait(std::uint64_t until_ns) {
     return {};
 }
 
+Status Session::tick(bool with_ages) {
+    const auto begin = monotonic_ns();
+    auto status = collector_->tick(with_ages);
+    if (publisher_) {
+        publisher_->ticked(monotonic_ns() - begin);
+    }
+    return status;
+}
+
 /// Processes that have ended: their last figures, then nothing of them stays.
 Status Session::end_processes() {
     if (ended_.empty()) {
         return {};
     }
     collector_->handle_kernel_events();
-    if (auto status = collector_->tick(true); !status) {
+    if (auto status = tick(true); !status) {
         return status;
     }
     for (const auto pid : ended_) {
@@ -341,7 +368,7 @@ Status Session::loop() {
         const bool report_due = reports.due(now);
         const bool snapshot_due = snapshots.due(now);
         if (ticks.due(now) || report_due || snapshot_due) {
-            if (auto status = collector_->tick(report_due || snapshot_due); !status) {
+            if (auto status = tick(report_due || snapshot_due); !status) {
                 return status;
             }
         }
@@ -380,7 +407,7 @@ void Session::await_debug_files() {
 /// The last figures, at one moment for all processes; then the last report. Probes go when the session does, after that.
 Status Session::finish() {
     collector_->deactivate_all();
-    if (auto status = collector_->tick(true); !status) {
+    if (auto status = tick(true); !status) {
         return status;
     }
     collector_->mark_detached();

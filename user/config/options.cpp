@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "base/listen_address.hpp"
+
 namespace memtrace {
 
 namespace {
@@ -67,6 +69,15 @@ CLI::Validator percent_validator() {
         "PERCENT");
 }
 
+CLI::Validator address_validator() {
+    return CLI::Validator(
+        [](std::string& text) {
+            const auto address = parse_listen_address(text);
+            return address ? std::string() : address.error().message;
+        },
+        "ADDR:PORT");
+}
+
 /// Texts of options that need a second look after parsing.
 struct RawTexts {
     std::string duration;
@@ -75,6 +86,7 @@ struct RawTexts {
     std::string snapshot_interval = "60s";
     std::string sample = "auto";
     std::string max_overhead = "5%";
+    std::string listen_tls;
     std::string debuginfod; ///< kFromEnvironment, or servers
     std::string debuginfod_timeout = "30s";
     std::string level = "high";
@@ -103,6 +115,20 @@ void add_target_options(CLI::App& app, Options& options) {
     app.add_option("--comm", options.comm, "all processes of that name")->type_name("NAME");
     app.add_option("--cgroup", options.cgroup, "all processes in that cgroup directory and below")->type_name("PATH");
     app.add_flag("--follow", options.follow, "children of the traced processes too");
+}
+
+void add_listen_options(CLI::App& app, Options& options, RawTexts& raw) {
+    app.add_option("--listen", options.listen,
+                   "serve metrics for Prometheus (/metrics), reports (/api/report) and a page to look at (/) there, as on "
+                   "127.0.0.1:9464 or [::1]:9464 (default: nothing is served)")
+        ->check(address_validator());
+    app.add_option(
+           "--listen-token-file", options.listen_token_file,
+           "file with a token that readers show as \"Authorization: Bearer TOKEN\"; needed for all addresses but loopback")
+        ->type_name("FILE");
+    app.add_option("--listen-tls", raw.listen_tls,
+                   "PEM files of a certificate, with those above it, and its key; needed for all addresses but loopback")
+        ->type_name("CERT,KEY");
 }
 
 void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
@@ -146,6 +172,7 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--snapshot-keep", options.snapshot_keep, "snapshots kept of each process (0: all)")
         ->type_name("N")
         ->check(number_validator());
+    add_listen_options(app, options, raw);
     app.add_option("--record", options.record, "write what was seen to a file for memtrace replay")->type_name("FILE");
     app.add_option("--fail-on", options.fail_on, "leave with status 3 where a site's verdict is that or worse")
         ->check(CLI::IsMember({"definite", "probable", "suspect"}));
@@ -234,6 +261,29 @@ std::string take_servers(const std::string& asked, Options& options) {
         }
     }
     return count > 0 ? "" : "--debuginfod: DEBUGINFOD_URLS names no server; give --debuginfod=URL";
+}
+
+/// Takes the two files of --listen-tls, and looks at what else goes with --listen. Empty: all is well.
+std::string take_listen(const std::string& tls, Options& options) {
+    if (options.listen.empty()) {
+        const bool others = !tls.empty() || !options.listen_token_file.empty();
+        return others ? "--listen-token-file and --listen-tls go with --listen ADDR:PORT" : "";
+    }
+    if (!tls.empty()) {
+        const auto comma = tls.find(',');
+        options.listen_certificate = tls.substr(0, comma);
+        options.listen_key = comma == std::string::npos ? "" : tls.substr(comma + 1);
+        if (options.listen_certificate.empty() || options.listen_key.empty() ||
+            options.listen_key.find(',') != std::string::npos) {
+            return "--listen-tls wants two files: CERT,KEY";
+        }
+    }
+    if (!parse_listen_address(options.listen)->loopback && (options.listen_token_file.empty() || tls.empty())) {
+        return "--listen " + options.listen +
+               " can be reached from other machines: it needs --listen-token-file FILE and "
+               "--listen-tls CERT,KEY";
+    }
+    return "";
 }
 
 /// The rules that span options. Empty: all is well.
@@ -367,6 +417,9 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
     }
     finish(app, raw, options);
     if (const auto text = take_servers(raw.debuginfod, options); !text.empty()) {
+        return usage_error(text);
+    }
+    if (const auto text = take_listen(raw.listen_tls, options); !text.empty()) {
         return usage_error(text);
     }
     if (const auto text = complaint(options); !text.empty()) {

@@ -48,6 +48,10 @@ struct Options {
     std::uint64_t snapshot_interval_ns = 60'000'000'000;
     std::vector<std::string> snapshot_formats{"json"};
     unsigned snapshot_keep = 0;
+    std::string listen;             ///< address and port to serve metrics and the page on; empty = nothing is served
+    std::string listen_token_file;  ///< empty = no token is asked for
+    std::string listen_certificate; ///< PEM files; empty = no TLS
+    std::string listen_key;
     std::string record;
     std::string fail_on;    ///< empty | suspect | probable | definite
     std::string debuginfod; ///< servers to ask for debug files, with blanks between them; empty = nobody is asked
