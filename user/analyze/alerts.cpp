@@ -93,19 +93,23 @@ bool is_like(std::string_view text, std::string_view pattern) {
     return pattern.find_first_not_of('*', in_pattern) == std::string_view::npos;
 }
 
-bool AlertBook::is_silenced(const Alert& alert, std::uint64_t unix_ns) const {
+bool matches(const Alert& alert, const AlertLabels& patterns) {
     auto labels = alert.labels;
     labels["alert"] = alert.name;
     labels["severity"] = alert_severity_name(alert.severity);
+    return matches(labels, patterns);
+}
+
+bool AlertBook::is_silenced(const Alert& alert, std::uint64_t unix_ns) const {
     return std::any_of(silences_.begin(), silences_.end(), [&](const AlertSilence& silence) {
-        return (silence.until_unix_ns == 0 || unix_ns < silence.until_unix_ns) && matches(labels, silence.match);
+        return (silence.until_unix_ns == 0 || unix_ns < silence.until_unix_ns) && matches(alert, silence.match);
     });
 }
 
 void AlertBook::observe(std::uint64_t process, std::size_t rule_index, const AlertLabels& labels, const Observation& observation,
                         AlertTime now) {
     const auto& rule = rules_[rule_index];
-    if (rule.subject != observation.subject) {
+    if (rule.subject != observation.subject || !(holds(rule, observation.value, false) || holds(rule, observation.value, true))) {
         return;
     }
     auto all = observation.labels;

@@ -91,6 +91,9 @@ struct Alert {
     std::string text;
 };
 
+/// Whether all patterns match the alert's labels, its name (`alert`) and severity among them.
+bool matches(const Alert& alert, const AlertLabels& patterns);
+
 /// A moment, by both clocks.
 struct AlertTime {
     double seconds = 0; ///< monotonic, from any zero of the process's own

@@ -9,6 +9,8 @@ namespace memtrace {
 
 namespace {
 
+constexpr std::size_t kLargest = 1'000;
+
 std::string count_of(std::uint64_t count, const std::string& noun) {
     return human_count(count) + " " + noun + (count == 1 ? "" : "s");
 }
@@ -55,10 +57,11 @@ private:
 
     void sites() {
         double leaking = 0;
+        std::size_t larger = 0;
         for (const auto& site : report_.sites) {
             const auto rank = verdict_rank(site.verdict);
             leaking += rank >= verdict_rank("probable") ? site.growth_bytes_per_s : 0;
-            if (rank == 0 && site.growth_bytes_per_s <= 0) {
+            if (rank == 0 && (larger++ >= kLargest || site.growth_bytes_per_s <= 0)) {
                 continue;
             }
             const auto function = place_of(site.stack);

@@ -11,7 +11,7 @@ namespace memtrace {
 /// Labels that every alert of the process has: pid, comm.
 AlertLabels process_labels(const Report& report);
 
-/// Sites that are called neither suspect nor worse, and that do not grow, are left out, so that a process has few observations.
+/// Of the sites, those that are called suspect or worse, and of the thousand largest those that grow: so there are not many.
 std::vector<Observation> observe(const Report& report);
 
 } // namespace memtrace
