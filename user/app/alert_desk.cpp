@@ -23,6 +23,12 @@ std::string host_name() {
     return ::gethostname(name, sizeof(name) - 1) == 0 ? name : "";
 }
 
+SinkConfig log_sink() {
+    SinkConfig config;
+    config.name = "log";
+    return config;
+}
+
 /// Whether standard error goes to the journal, which takes "<2>" for a priority.
 bool is_journal() {
     const char* const stream = std::getenv("JOURNAL_STREAM");
@@ -50,7 +56,7 @@ AlertDesk::AlertDesk(const AlertConfig& config, std::function<Status()> snapshot
             {sink, sink.type == SinkType::log ? nullptr : std::make_unique<AlertSink>(sink, config.spool, say_), {}});
     }
     if (sinks_.empty()) {
-        sinks_.push_back({SinkConfig{.name = "log"}, nullptr, {}});
+        sinks_.push_back({log_sink(), nullptr, {}});
     }
     if (!config.actions.empty()) {
         actions_ = std::make_unique<AlertActions>(config.actions, std::move(snapshot), say_);
