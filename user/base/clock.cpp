@@ -34,4 +34,27 @@ std::string rfc3339(std::uint64_t wall) {
     return text;
 }
 
+std::uint64_t parse_rfc3339(const std::string& text) {
+    std::tm utc{};
+    int consumed = 0;
+    if (std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &utc.tm_year, &utc.tm_mon, &utc.tm_mday, &utc.tm_hour, &utc.tm_min,
+                    &utc.tm_sec, &consumed) != 6) {
+        return 0;
+    }
+    if (utc.tm_year < 1970 || utc.tm_year > 2500) {
+        return 0;
+    }
+    utc.tm_year -= 1900;
+    utc.tm_mon -= 1;
+    std::uint64_t nanos = static_cast<std::uint64_t>(timegm(&utc)) * kNanosPerSecond;
+    const auto at = static_cast<std::size_t>(consumed);
+    if (at < text.size() && text[at] == '.') {
+        std::uint64_t unit = kNanosPerSecond / 10;
+        for (std::size_t i = at + 1; i < text.size() && text[i] >= '0' && text[i] <= '9' && unit > 0; ++i, unit /= 10) {
+            nanos += static_cast<std::uint64_t>(text[i] - '0') * unit;
+        }
+    }
+    return nanos;
+}
+
 } // namespace memtrace

@@ -14,4 +14,7 @@ std::uint64_t wall_ns();
 /// RFC 3339 in UTC with milliseconds: "2026-01-02T03:04:05.678Z".
 std::string rfc3339(std::uint64_t wall_ns);
 
+/// "YYYY-MM-DDTHH:MM:SS[.fraction]Z" as nanoseconds since 1970; 0 where it is nothing like it.
+std::uint64_t parse_rfc3339(const std::string& text);
+
 } // namespace memtrace

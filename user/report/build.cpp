@@ -230,6 +230,7 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
         coverage.counters[name] = counter.value;
         if (counter.loss && counter.value != 0) {
             coverage.lost[name] = counter.value;
+            coverage.lost_now += name.ends_with("_bytes") ? 0 : counter.value - counter.at_report;
         }
         if (name.rfind("hits_", 0) == 0 || name == "contract_hits") {
             hits += static_cast<double>(counter.value - counter.at_report);

@@ -198,7 +198,11 @@ void render_json(const Report& report, std::ostream& out) {
     append_pages(buffer, report.pages);
     append_resources(buffer, report.resources);
     append_references(buffer, report.references);
-    out << buffer << R"(,"alerts":[]})" << '\n'; // of the schema from its beginning, so that readers find them
+    Json alerts = Json::array();
+    for (const auto& alert : report.alerts) {
+        alerts.push_back(alert_json(alert));
+    }
+    out << buffer << R"(,"alerts":)" << dump_json(alerts) << "}\n";
 }
 
 } // namespace memtrace

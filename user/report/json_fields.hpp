@@ -124,6 +124,22 @@ public:
         }
     }
 
+    void strings(const char* key, std::map<std::string, std::string>& target) const {
+        if (const nlohmann::json* map = find(key)) {
+            if (!map->is_object()) {
+                complain(key, "is not an object");
+                return;
+            }
+            for (const auto& [name, value] : map->items()) {
+                if (const auto* text = value.get_ptr<const std::string*>()) {
+                    target[name] = *text;
+                } else {
+                    complain(key, "holds something that is not a string");
+                }
+            }
+        }
+    }
+
     /// The elements of an array; none where it is absent.
     [[nodiscard]] const nlohmann::json& elements(const char* key) const {
         static const nlohmann::json nothing = nlohmann::json::array();

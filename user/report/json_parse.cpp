@@ -1,8 +1,6 @@
 // Reads the snapshot JSON: foreign bytes. The library parses without exceptions; sites are converted and dropped one by one as they
 // are completed, so that the tree in memory never holds more than one of them. Every value is checked for its type before it is
 // taken. Missing fields keep their default (a later version's reader meets an earlier version's file, and the other way round).
-#include <cstdio>
-#include <ctime>
 #include <limits>
 
 #include <nlohmann/json.hpp>
@@ -22,30 +20,6 @@ using Fields = JsonFields;
 constexpr std::size_t kMaxTextBytes = std::size_t{1} << 30;
 constexpr int kMaxDepth = 32;            ///< the schema needs 7
 constexpr std::size_t kMaxFrames = 4096; ///< of one stack, inlined ones counted
-
-/// "YYYY-MM-DDTHH:MM:SS[.fraction]Z" as nanoseconds since 1970; 0 where it is nothing like it.
-std::uint64_t parse_time(const std::string& text) {
-    std::tm utc{};
-    int consumed = 0;
-    if (std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &utc.tm_year, &utc.tm_mon, &utc.tm_mday, &utc.tm_hour, &utc.tm_min,
-                    &utc.tm_sec, &consumed) != 6) {
-        return 0;
-    }
-    if (utc.tm_year < 1970 || utc.tm_year > 2500) {
-        return 0;
-    }
-    utc.tm_year -= 1900;
-    utc.tm_mon -= 1;
-    std::uint64_t nanos = static_cast<std::uint64_t>(timegm(&utc)) * kNanosPerSecond;
-    const auto at = static_cast<std::size_t>(consumed);
-    if (at < text.size() && text[at] == '.') {
-        std::uint64_t unit = kNanosPerSecond / 10;
-        for (std::size_t i = at + 1; i < text.size() && text[i] >= '0' && text[i] <= '9' && unit > 0; ++i, unit /= 10) {
-            nanos += static_cast<std::uint64_t>(text[i] - '0') * unit;
-        }
-    }
-    return nanos;
-}
 
 ReportFrame read_frame(const Fields& fields, std::string&) {
     ReportFrame frame;
@@ -210,7 +184,7 @@ void read_head(const Json& root, Report& report, std::string& error) {
         Fields(*tool, "tool", error).string("version", report.tool_version);
     }
     fields.string("time", report.time);
-    report.time_unix_ns = parse_time(report.time);
+    report.time_unix_ns = parse_rfc3339(report.time);
     fields.number("duration_s", report.duration_s);
     fields.number("min_age_s", report.min_age_s);
     report.process = read_process(fields.require("process"), error);
@@ -228,6 +202,7 @@ void read_head(const Json& root, Report& report, std::string& error) {
         report.references = read_references(*references, error);
     }
     report.resources = read_resources(fields, error);
+    report.alerts = read_alerts(fields, error);
     static_cast<void>(fields.require("sites"));
     static_cast<void>(fields.elements("sites"));
 }

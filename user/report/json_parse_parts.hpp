@@ -25,5 +25,6 @@ std::vector<ReportFrame> read_stack(const JsonFields& fields, const char* key, s
 ReportReferences read_references(const nlohmann::json& json, std::string& error);
 /// `root`: the document; what it says of resources lies beside other things.
 ReportResources read_resources(const JsonFields& root, std::string& error);
+std::vector<Alert> read_alerts(const JsonFields& root, std::string& error);
 
 } // namespace memtrace

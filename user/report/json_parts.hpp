@@ -33,5 +33,7 @@ Json object_json(const Map& map) {
 void append_references(std::string& out, const ReportReferences& references);
 /// `,"resources":[...]` and, where the program tells of any, what was added beside it.
 void append_resources(std::string& out, const ReportResources& resources);
+/// An element of the schema's alerts[], which is how sinks are told of them too.
+Json alert_json(const Alert& alert);
 
 } // namespace memtrace

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "analyze/alerts.hpp"
+
 namespace memtrace {
 
 struct ReportFrame {
@@ -73,6 +75,7 @@ struct ReportCoverage {
     std::vector<std::string> sources;
     std::uint64_t unmatched_frees = 0;
     std::map<std::string, std::uint64_t> lost;     ///< counters that mean loss, those that are not zero
+    std::uint64_t lost_now = 0;                    ///< all of them together, since the report before; not in the JSON
     std::map<std::string, std::uint64_t> counters; ///< (added) every counter
     ReportOverhead overhead;
     bool from_start = false;        ///< (added) followed since its first instruction
@@ -274,6 +277,7 @@ struct Report {
     ReportPages pages;
     ReportReferences references;
     ReportResources resources;
+    std::vector<Alert> alerts; ///< that pend, fire or are silenced: by rule
 };
 
 } // namespace memtrace

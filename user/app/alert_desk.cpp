@@ -1,0 +1,110 @@
+#include "app/alert_desk.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/clock.hpp"
+#include "report/alert_messages.hpp"
+
+namespace memtrace {
+
+namespace {
+
+/// How often something must be told again before Alertmanager takes it for resolved.
+constexpr std::uint64_t kRepeatsLast = 4;
+
+std::string host_name() {
+    char name[HOST_NAME_MAX + 1]{};
+    return ::gethostname(name, sizeof(name) - 1) == 0 ? name : "";
+}
+
+SinkConfig log_sink() {
+    SinkConfig config;
+    config.name = "log";
+    return config;
+}
+
+/// Whether standard error goes to the journal, which takes "<2>" for a priority.
+bool is_journal() {
+    const char* const stream = std::getenv("JOURNAL_STREAM");
+    struct stat info{};
+    return stream != nullptr && ::fstat(STDERR_FILENO, &info) == 0 &&
+           std::to_string(info.st_dev) + ":" + std::to_string(info.st_ino) == stream;
+}
+
+/// Of syslog.
+int priority_of(const Alert& alert) {
+    constexpr int kPriorities[]{6, 4, 2, 1};
+    return alert.state == AlertState::resolved ? 5 : kPriorities[static_cast<std::size_t>(alert.severity)];
+}
+
+bool is_for(const SinkConfig& sink, const Alert& alert) {
+    return alert.severity >= sink.severity && matches(alert, sink.match);
+}
+
+} // namespace
+
+AlertDesk::AlertDesk(const AlertConfig& config, std::function<Status()> snapshot, Say say)
+    : host_(host_name()), say_(std::move(say)) {
+    for (const auto& sink : config.sinks) {
+        sinks_.push_back(
+            {sink, sink.type == SinkType::log ? nullptr : std::make_unique<AlertSink>(sink, config.spool, say_), {}});
+    }
+    if (sinks_.empty()) {
+        sinks_.push_back({log_sink(), nullptr, {}});
+    }
+    if (!config.actions.empty()) {
+        actions_ = std::make_unique<AlertActions>(config.actions, std::move(snapshot), say_);
+    }
+}
+
+void AlertDesk::tell_sink(Told& told, const Report& report, const std::vector<Alert>& news) {
+    std::vector<Alert> wanted;
+    const auto want = [&](const std::vector<Alert>& alerts) {
+        std::ranges::copy_if(alerts, std::back_inserter(wanted), [&](const Alert& alert) {
+            return is_for(told.config, alert) && (alert.state == AlertState::firing || alert.state == AlertState::resolved);
+        });
+    };
+    const auto& config = told.config;
+    const bool repeats = config.type == SinkType::alertmanager;
+    auto& repeated_ns = told.repeated_ns[report.process.pid];
+    const auto now_ns = monotonic_ns();
+    if (repeats && now_ns - repeated_ns >= config.repeat_ns && told.sink->waiting() == 0) {
+        repeated_ns = now_ns;
+        want(report.alerts);
+        std::erase_if(wanted, [&](const Alert& alert) { return alert.state == AlertState::resolved; });
+    }
+    want(news);
+    if (wanted.empty()) {
+        return;
+    }
+    if (told.sink == nullptr) {
+        for (const auto& alert : wanted) {
+            const auto priority = is_journal() ? "<" + std::to_string(priority_of(alert)) + ">" : "";
+            std::fprintf(stderr, "%smemtrace: alert %s\n", priority.c_str(), alert_line(alert).c_str());
+        }
+    } else {
+        told.sink->send(repeats
+                            ? alertmanager_message(report, host_, wanted, report.time_unix_ns + kRepeatsLast * config.repeat_ns)
+                            : alert_message(report, host_, wanted));
+    }
+}
+
+void AlertDesk::tell(const Report& report, const std::vector<Alert>& news) {
+    for (auto& told : sinks_) {
+        tell_sink(told, report, news);
+    }
+    for (const auto& alert : news) {
+        if (actions_ != nullptr && alert.state == AlertState::firing) {
+            actions_->take(alert, {report.process.pid, report.process.start_time}, alert_message(report, host_, {alert}),
+                           monotonic_ns());
+        }
+    }
+}
+
+} // namespace memtrace

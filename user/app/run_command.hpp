@@ -1,0 +1,17 @@
+// A program that is run and waited for, with a time limit.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace memtrace {
+
+/// Runs `command` (looked for in PATH) with `input` as its standard input; what it prints goes nowhere, but for the last line of its
+/// standard error, which is in the error where its status is not 0. After `timeout_ns` it and its children are killed. Its environment
+/// is ours. Threads: any.
+Status run_command(const std::vector<std::string>& command, const std::string& input, std::uint64_t timeout_ns);
+
+} // namespace memtrace
