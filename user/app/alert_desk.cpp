@@ -7,9 +7,11 @@
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 
 #include "base/clock.hpp"
 #include "report/alert_messages.hpp"
+#include "report/observe.hpp"
 
 namespace memtrace {
 
@@ -43,19 +45,26 @@ int priority_of(const Alert& alert) {
     return alert.state == AlertState::resolved ? 5 : kPriorities[static_cast<std::size_t>(alert.severity)];
 }
 
+/// Of a process, for as long as it lives.
+std::uint64_t key_of(const ReportProcess& process) {
+    return std::hash<std::string>()(std::to_string(process.pid) + " " + process.start_time);
+}
+
 bool is_for(const SinkConfig& sink, const Alert& alert) {
     return alert.severity >= sink.severity && matches(alert, sink.match);
 }
 
 } // namespace
 
-AlertDesk::AlertDesk(const AlertConfig& config, std::function<Status()> snapshot, Say say)
-    : host_(host_name()), say_(std::move(say)) {
+AlertDesk::AlertDesk(const AlertConfig& config) : book_(config.rules, config.silences) {}
+
+AlertDesk::AlertDesk(const AlertConfig& config, bool log, std::function<Status()> snapshot, Say say)
+    : book_(config.rules, config.silences), host_(host_name()), say_(std::move(say)) {
     for (const auto& sink : config.sinks) {
         sinks_.push_back(
             {sink, sink.type == SinkType::log ? nullptr : std::make_unique<AlertSink>(sink, config.spool, say_), {}});
     }
-    if (sinks_.empty()) {
+    if (sinks_.empty() && log) {
         sinks_.push_back({log_sink(), nullptr, {}});
     }
     if (!config.actions.empty()) {
@@ -93,6 +102,23 @@ void AlertDesk::tell_sink(Told& told, const Report& report, const std::vector<Al
                             ? alertmanager_message(report, host_, wanted, report.time_unix_ns + kRepeatsLast * config.repeat_ns)
                             : alert_message(report, host_, wanted));
     }
+}
+
+void AlertDesk::look(std::vector<Report>& reports) {
+    for (auto& report : reports) {
+        const auto key = key_of(report.process);
+        const auto& state = report.process.state;
+        const bool over = state != "running" && state != "detached"; // what we leave goes on as it is
+        const auto news =
+            over ? book_.end(key, report.time_unix_ns)
+                 : book_.update(key, process_labels(report), observe(report), {report.duration_s, report.time_unix_ns});
+        complete(report);
+        tell(report, news);
+    }
+}
+
+void AlertDesk::complete(Report& report) const {
+    report.alerts = book_.alerts(key_of(report.process));
 }
 
 void AlertDesk::tell(const Report& report, const std::vector<Alert>& news) {

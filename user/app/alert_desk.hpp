@@ -1,4 +1,4 @@
-// Alerts of a run: who is told of them, and what is done. One thread, but what it says, it may say from others.
+// Alerts of a run: what fires, who is told of it, and what is done. One thread, but what it says, it may say from others.
 #pragma once
 
 #include <functional>
@@ -17,11 +17,15 @@ namespace memtrace {
 class AlertDesk {
 public:
     using Say = AlertActions::Say;
-    /// Without sinks of the configuration, the log is one.
-    AlertDesk(const AlertConfig& config, std::function<Status()> snapshot, Say say);
+    /// Nobody is told, and nothing is done: for recordings.
+    explicit AlertDesk(const AlertConfig& config);
+    /// `log`: where the configuration has no sinks, the log is one. `snapshot` is what that action does.
+    AlertDesk(const AlertConfig& config, bool log, std::function<Status()> snapshot, Say say);
 
-    /// What is new of the report's process; the report has what fires.
-    void tell(const Report& report, const std::vector<Alert>& news);
+    /// Fills in the alerts of new reports, and tells what is new.
+    void look(std::vector<Report>& reports);
+    /// Fills in those of the last look().
+    void complete(Report& report) const;
 
 private:
     struct Told {
@@ -30,8 +34,10 @@ private:
         std::map<std::int32_t, std::uint64_t> repeated_ns;
     };
 
+    void tell(const Report& report, const std::vector<Alert>& news);
     void tell_sink(Told& told, const Report& report, const std::vector<Alert>& news);
 
+    AlertBook book_;
     std::string host_;
     Say say_;
     std::vector<Told> sinks_;

@@ -75,10 +75,16 @@ int run_replay(const Options& options) {
         return fail_with(names.error());
     }
     Model model;
+    AlertDesk desk(AlertConfig{});
+    const auto show = [&](bool last) {
+        auto reports = Output::reports_to_show(model, last);
+        desk.look(reports);
+        return output->show(reports, last);
+    };
     for (;;) {
         const auto event = reader->next();
         if (!event) { // what came before the damage counts: its last state is shown, then the damage
-            if (const auto status = output->show(model, true); !status) {
+            if (const auto status = show(true); !status) {
                 say(status.error().message);
             }
             return fail_with(event.error());
@@ -87,7 +93,7 @@ int run_replay(const Options& options) {
             break;
         }
         if (const auto* due = std::get_if<ReportDue>(&**event)) {
-            if (const auto status = output->show(model, due->last); !status) {
+            if (const auto status = show(due->last); !status) {
                 return fail_with(status.error());
             }
         }

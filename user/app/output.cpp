@@ -48,10 +48,6 @@ bool has_successor(const Model& model, ProcessId id) {
                        [&](ProcessId later) { return model.process(later)->about.pid == pid; });
 }
 
-int verdict_rank(const std::string& name) {
-    return name == "definite" ? 3 : name == "probable" ? 2 : name == "suspect" ? 1 : 0;
-}
-
 } // namespace
 
 Result<Output> Output::open(const Options& options) {
@@ -91,16 +87,8 @@ std::vector<Report> Output::reports_to_show(const Model& model, bool last) {
     return reports;
 }
 
-bool Output::shown(bool last) const {
-    return options_.output != "json" || last || !options_.out.empty() || options_.interval_given;
-}
-
-Status Output::show(const Model& model, bool last) {
-    return shown(last) ? show(reports_to_show(model, last), last) : Status();
-}
-
 Status Output::show(const std::vector<Report>& reports, bool last) {
-    if (!shown(last)) {
+    if (options_.output == "json" && !last && options_.out.empty() && !options_.interval_given) {
         return {};
     }
     std::ostringstream text;
@@ -114,13 +102,15 @@ Status Output::show(const std::vector<Report>& reports, bool last) {
     return write_out(options_.out, text.str());
 }
 
-Status Output::write_snapshots(const Model& model) {
+Status Output::write_snapshots(const Model& model, const AlertDesk& desk) {
     for (const auto id : snapshots_ ? model.processes() : std::vector<ProcessId>()) {
         const bool over = model.process(id)->ended.has_value();
         if (over && last_snapshots_.contains(id)) {
             continue;
         }
-        if (auto status = snapshots_->write(build_report(model, id)); !status) {
+        auto report = build_report(model, id);
+        desk.complete(report);
+        if (auto status = snapshots_->write(report); !status) {
             return status;
         }
         if (over) {

@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "app/alert_desk.hpp"
 #include "base/result.hpp"
 #include "config/options.hpp"
 #include "model/model.hpp"
@@ -18,21 +19,16 @@ public:
     /// Opens the snapshot directory, where one is asked for, and checks that --out can be written.
     static Result<Output> open(const Options& options);
 
-    /// Shows the reports of all processes of the model. `last`: nothing follows.
-    Status show(const Model& model, bool last);
-    Status show(const std::vector<Report>& reports, bool last);
-    /// Of the processes that go on, and of those that have ended since the report before; `last`: of all.
+    /// Of the processes that go on, and of those that have ended since the report before; `last`: of all, nothing follows.
     [[nodiscard]] static std::vector<Report> reports_to_show(const Model& model, bool last);
-    /// Of each process that goes on, and once more of each that has ended.
-    Status write_snapshots(const Model& model);
+    Status show(const std::vector<Report>& reports, bool last);
+    /// Of each process that goes on, and once more of each that has ended; with the alerts of `desk`.
+    Status write_snapshots(const Model& model, const AlertDesk& desk);
 
     [[nodiscard]] bool has_snapshots() const { return snapshots_.has_value(); }
 
 private:
     explicit Output(const Options& options) : options_(options) {}
-    /// Whether show() shows any.
-    [[nodiscard]] bool shown(bool last) const;
-
     Options options_;
     std::optional<SnapshotDirectory> snapshots_;
     std::set<ProcessId> last_snapshots_; ///< ended processes that have had theirs

@@ -78,6 +78,7 @@ private:
     Status end_processes();
     void await_debug_files();
     Status report(bool last);
+    Status snapshot_now();
     Status finish();
     void on_event(const Event& event);
     void note(const std::string& text) const {
@@ -90,6 +91,8 @@ private:
     Model model_;
     std::optional<Output> output_;
     std::optional<Publisher> publisher_;
+    AlertConfig alerts_;
+    std::unique_ptr<AlertDesk> desk_;
     std::optional<RecordingWriter> recording_;
     std::optional<Error> recording_error_;
     std::optional<StopSignals> signals_;
@@ -260,15 +263,18 @@ void Session::started(std::uint64_t begin_ns) {
     note("following " + std::to_string(count) + (count == 1 ? " process; " : " processes; ") + "Ctrl-C for the last report");
 }
 
+/// Because of an alert, within report().
+Status Session::snapshot_now() {
+    return output_->has_snapshots() ? output_->write_snapshots(model_, *desk_) : fail("there is no --snapshot-dir");
+}
+
 Status Session::report(bool last) {
     collector_->resolve_symbols();
-    Status status;
+    auto reports = Output::reports_to_show(model_, last);
+    desk_->look(reports);
+    auto status = output_->show(reports, last);
     if (publisher_) {
-        auto reports = Output::reports_to_show(model_, last);
-        status = output_->show(reports, last);
         publisher_->publish(std::move(reports), tracer_->kernel_bytes());
-    } else {
-        status = output_->show(model_, last);
     }
     on_event(ReportDue{last});
     if (recording_ && !recording_error_) {
@@ -374,7 +380,7 @@ Status Session::loop() {
         }
         if (snapshot_due) {
             collector_->resolve_symbols();
-            if (auto status = output_->write_snapshots(model_); !status) {
+            if (auto status = output_->write_snapshots(model_, *desk_); !status) {
                 say(status.error().message + "; earlier snapshots are untouched, the next one is tried in time");
                 snapshot_failed_ = true;
             }
@@ -412,7 +418,7 @@ Status Session::finish() {
     }
     collector_->mark_detached();
     await_debug_files();
-    auto snapshot_status = output_->write_snapshots(model_);
+    auto snapshot_status = output_->write_snapshots(model_, *desk_);
     auto report_status = report(true);
     if (recording_ && !recording_error_) {
         if (auto status = recording_->close(); !status) {
@@ -453,6 +459,8 @@ Status Session::run() {
         return tl::unexpected(signals.error());
     }
     signals_ = std::move(*signals);
+    desk_ = std::make_unique<AlertDesk>(
+        alerts_, !options_.quiet, [this] { return snapshot_now(); }, say); // its threads leave signals to us
     if (auto status = load(detect_features()); !status) {
         return status;
     }

@@ -9,6 +9,7 @@
 
 #include "report/format.hpp"
 #include "report/render.hpp"
+#include "report/text_alerts.hpp"
 #include "report/text_parts.hpp"
 #include "report/text_told.hpp"
 
@@ -75,6 +76,7 @@ public:
     void write() {
         head();
         verdict();
+        write_alert_rows(out_, report_.alerts, report_.time_unix_ns, kIndent, paint_);
         coverage();
         losses();
         cost();
