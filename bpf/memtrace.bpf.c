@@ -99,6 +99,7 @@ static __always_inline __u64 begin_stack(struct pt_regs* ctx, struct mt_stack_wi
 /* The stack of the call that has just been entered, into the thread's scratch. Returns its hash. */
 static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct task_struct* task, struct mt_thread* thread,
                                            const struct mt_process* process, struct mt_counters* c) {
+    __u64 hash;
 #if defined(__TARGET_ARCH_x86)
     __u64 space = process->space;
     if (space >> 32 == thread->call.process && (__u32)space != MT_NO_SHARD) {
@@ -106,7 +107,6 @@ static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct task_stru
         __u64 trampoline = mt_trampoline_in_use(task);
         struct mt_recipe* recipe = &thread->recipe;
         struct mt_cursor cursor;
-        __u64 hash;
         int known;
         if (pc == trampoline) { /* a tail call of a function with a return probe */
             __u64 replaced = mt_replaced_address(mt_stack_pointer(ctx));
@@ -126,8 +126,10 @@ static __always_inline __u64 capture_stack(struct pt_regs* ctx, struct task_stru
         return hash;
     }
 #endif
-    (void)task, (void)process, (void)c;
-    return mt_walk(ctx, thread->call.return_address, &thread->stack);
+    (void)task, (void)process;
+    hash = mt_walk(ctx, thread->call.return_address, &thread->stack);
+    mt_count_stop(c, mt_frames_stop(&thread->stack));
+    return hash;
 }
 
 /* What an allocation probe at a function's entry does. True where the function's return is to be seen too; `declinable`: where the

@@ -49,9 +49,6 @@ static __always_inline int mt_begins_alike(const struct mt_recipe* recipe, const
            (!(needs & MT_NEEDS_BP) || recipe->bp == begin->bp) && (!(needs & MT_NEEDS_BX) || recipe->bx == begin->bx);
 }
 
-/* A walk that was cut says so in `stop`, but for one of MT_MAX_FRAMES: that must be too long for a recipe. */
-MT_STATIC_ASSERT(MT_RECIPE_WORDS < MT_MAX_FRAMES - 1, "recipes are of walks that tell why they stopped");
-
 /* Whether a walk that begins alike would be that of `recipe`. Then `stack` is filled from the second address on. */
 MT_GLOBAL int mt_words_alike(const struct mt_recipe* recipe, struct mt_stack_window* window, struct mt_stack* stack) {
     __u64 hash = MT_HASH_SEED;

@@ -278,7 +278,6 @@ MT_GLOBAL __u64 mt_unwind(struct mt_stack* stack, struct mt_recipe* recipe, stru
         __u64 bx_at = c->bx_at;
         int stop;
         if (i >= frames) {
-            mt_note_stop(c, MT_UNWIND_DEEP);
             break;
         }
         stop = mt_unwind_step(c, window);
@@ -304,6 +303,9 @@ MT_GLOBAL __u64 mt_unwind(struct mt_stack* stack, struct mt_recipe* recipe, stru
         depth = i + 1;
     }
     stack->depth = depth;
+    if (depth >= frames) { /* behind the loop: of MT_MAX_FRAMES it ends by itself */
+        mt_note_stop(c, MT_UNWIND_DEEP);
+    }
     if (!stack->certain) {
         stack->certain = depth;
     }

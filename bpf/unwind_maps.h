@@ -151,6 +151,11 @@ static __always_inline __u64 mt_recall_or_unwind(struct mt_stack* stack, struct 
     return hash;
 }
 
+/* The same of a walk by frame pointers: the limit is all that it tells of. */
+static __always_inline __u32 mt_frames_stop(const struct mt_stack* stack) {
+    return stack->depth >= max_frames ? MT_UNWIND_DEEP : MT_UNWIND_ON;
+}
+
 /* Counts what stopped a walk first: the counters have the order of enum mt_unwind_stop. */
 static __always_inline void mt_count_stop(struct mt_counters* c, __u32 stop) {
     __u32 reason = stop - MT_UNWIND_UNMAPPED;

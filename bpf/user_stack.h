@@ -109,7 +109,11 @@ static __always_inline __u64 mt_user_stack(struct pt_regs* regs, struct mt_stack
     *code = mt_in_system_call(regs) ? ip : ip + 1;
     scratch->stack.address[0] = *code;
     hash = mt_walk_current(regs, scratch);
-    return hash ? hash : mt_frames_of(&scratch->stack, *code, mt_stack_pointer(regs), mt_frame_pointer(regs));
+    if (!hash) {
+        hash = mt_frames_of(&scratch->stack, *code, mt_stack_pointer(regs), mt_frame_pointer(regs));
+        scratch->recipe.stop = mt_frames_stop(&scratch->stack);
+    }
+    return hash;
 }
 
 #endif

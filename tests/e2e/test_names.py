@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from elsewhere import build_id_of, expect_names, expect_no_names, marked_line, put, trace_elsewhere
-from memtrace_runner import traced
-from targets import TARGETS, Target
+from memtrace_runner import Launched, traced
+from targets import REPOSITORY, TARGETS, Target
 from tracer import run_memtrace
 
 
@@ -83,6 +83,71 @@ def test_rust(tmp_path, name, hash_):
         assert any(re.fullmatch(generic, text) for text in names), names
         for text in names:
             assert not re.search(r"17h[0-9a-f]{16}|^_R|\$LT\$|\$u20\$", text), text
+
+
+def test_split_dwarf(tmp_path):
+    """Functions are in a .dwo where the program was compiled; in a .dwp beside it; nowhere."""
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    source = REPOSITORY / "tests" / "targets" / "inlined.cpp"
+    command = ["g++", "-std=c++20", "-O1", "-g", "-gsplit-dwarf", "-I", source.parent, source, "-o", "shelf", "-lpthread"]
+    subprocess.run(command, cwd=shop, check=True)
+    dwo, = shop.glob("*.dwo")
+
+    def stack():
+        with Target.start(shop / "shelf") as target:
+            report, _ = traced(tmp_path, target)
+        return stack_with(report, r"leak_inlined\(")
+
+    expect_names(stack())
+    subprocess.run(["llvm-dwp-19", dwo, "-o", shop / "shelf.dwp"], check=True)
+    dwo.unlink()
+    expect_names(stack())
+    (shop / "shelf.dwp").unlink()
+    first = stack()[0]
+    assert first["function"] == "leak_inlined()" and not first["inlined"] and first["line"] == marked_line("inlined.cpp", "keep")[0]
+
+
+# ---- elsewhere, while tracing
+
+
+def in_the_dark(tmp_path, start):
+    """What start(program, options) reports of a stripped program whose names are below tmp_path / symbols; and what is recorded."""
+    program = tmp_path / "shelf"
+    subprocess.run(["strip", "-o", program, TARGETS / "inlined"], check=True)
+    put(TARGETS / "inlined", tmp_path / "symbols" / "some" / "where" / "else")
+    report = start(program, ["--symbols", tmp_path / "symbols", "--record", tmp_path / "recording"])
+    recorded, = run_memtrace("replay", tmp_path / "recording", "--output", "json").reports()
+    return [[site["stack"] for site in of["sites"] if site["live_objects"]][0] for of in (report, recorded)]
+
+
+def test_symbols_of_a_running_process(tmp_path):
+    def attached(program, options):
+        with Target.start(program) as target:
+            return traced(tmp_path, target, *options)[0]
+
+    for stack in in_the_dark(tmp_path, attached):
+        expect_names(stack)
+
+
+def test_symbols_of_a_command(tmp_path):
+    for stack in in_the_dark(tmp_path, lambda program, options: Launched.run(tmp_path, program, options=options).report):
+        expect_names(stack)
+
+
+def test_symbols_of_another_build_while_tracing(tmp_path):
+    program = tmp_path / "shelf"
+    subprocess.run(["strip", "-o", program, TARGETS / "inlined"], check=True)
+    put(TARGETS / "deep_stack", tmp_path / "symbols" / str(program)[1:])
+    for quiet in ([], ["--quiet"]):
+        run = run_memtrace("--duration", "5s", *quiet, "--symbols", tmp_path / "symbols", "--sample", "exact", "--", program)
+        assert (" is of another build than what was traced as " in run.err) == (not quiet), run.err
+
+
+def test_no_such_directory_for_a_run(tmp_path):
+    run = run_memtrace("--symbols", tmp_path / "missing", "--record", tmp_path / "recording", "--", "/bin/true")
+    assert run.status == 1 and "cannot open the directory" in run.error() and run.out == ""
+    assert not (tmp_path / "recording").exists()
 
 
 # ---- later, elsewhere
@@ -181,6 +246,21 @@ def test_replay_of_a_recording(elsewhere, tmp_path):
     before, = plain.reports()
     assert [site["id"] for site in report["sites"]] == [site["id"] for site in before["sites"]]
     assert report["totals"] == before["totals"]
+
+
+def test_diff_of_two_snapshots(elsewhere, tmp_path):
+    earlier = json.loads(elsewhere.snapshot.read_text(encoding="utf-8"))
+    for site in earlier["sites"]:
+        site["live_bytes"] //= 2
+    before = tmp_path / "before.json"
+    before.write_text(json.dumps(earlier), encoding="utf-8")
+    assert "leak_inlined" not in run_memtrace("diff", before, elsewhere.snapshot).out
+    put(elsewhere.whole, tmp_path / "symbols" / "shelf")
+    run = run_memtrace("diff", before, elsewhere.snapshot, "--symbols", tmp_path / "symbols")
+    assert run.status == 0 and run.err == ""
+    line, _ = marked_line("inlined.cpp", "keep")
+    assert f"shelf::Box<int>::keep(truth_site*, unsigned long) (inlined.cpp:{line}:" in run.out, run.out
+    assert "leak_inlined()" in run.out
 
 
 def test_names_that_were_known_stay(tmp_path):

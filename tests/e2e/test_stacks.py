@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from memtrace_runner import Memtrace, counters, traced
-from targets import TARGETS, Target, bare_name
+from targets import REPOSITORY, TARGETS, Target, bare_name
 from test_postgres import Load, only_backend, running_cluster  # noqa: F401 # pylint: disable=unused-import
 from tracer import breakpoints, wait_until
 
@@ -79,6 +79,48 @@ def test_each_kind_of_stack_is_whole(tmp_path):
         bottom = names(site)[-1]
         assert bottom in (THREAD_STARTS if function == "leak_in_thread" else {"_start"}), (function, names(site))
     assert complete_share(report) == 1, counters(report)
+
+
+@pytest.mark.parametrize("frames, cut", [(64, 20), (127, 10)])
+@pytest.mark.parametrize("tier", ["allocator", "pages", "contract"])
+def test_walks_that_end_at_the_limit_are_counted(tmp_path, tier, frames, cut):
+    """127 is the most that a stack has room for. Of 20 walks half come to 200 calls of a function, half to 100. Pages of the stack and
+    the heap are touched at any depth."""
+    with Target.start("deep_stack", ["--tier", str(["allocator", "pages", "contract"].index(tier))]) as target:
+        report, _ = traced(tmp_path, target, "--max-frames", frames)
+        assert target.finish() == 0, target.stderr()
+    assert counters(report)["unwind_deep"] >= cut, counters(report)
+    stacks = {
+        "allocator": [(site["stack"], site["stack_truncated"]) for site in report["sites"]],
+        "pages": [(site["stack"], site["stack_truncated"]) for site in report["pages"]["sites"] if site["kind"] == "mmap"],
+        "contract": [(resource["acquired_at"], None) for resource in report["resources"]],
+    }[tier]
+    deep = [(stack, truncated) for stack, truncated in stacks if "leak_deep" in [bare_name(frame["function"]) for frame in stack]]
+    depths = [sum(not frame["inlined"] for frame in stack) for stack, _ in deep]
+    assert frames in depths
+    for depth, (_, truncated) in zip(depths, deep):
+        assert depth <= frames and truncated in (depth == frames, None), (depths, stacks)
+
+
+@pytest.mark.parametrize("compressed", ["none", "zlib", "zlib-gnu"])
+def test_unwind_information_that_is_in_debug_frame_alone(tmp_path, compressed):
+    """The linker adds an .eh_frame that tells of its own code: main and what it calls are not in it."""
+    program = tmp_path / "stacks"
+    flags = ["-O2", "-g", f"-gz={compressed}", "-fomit-frame-pointer", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
+    source = REPOSITORY / "tests" / "targets" / "deep_stack.c"
+    include = ["-I", source.parent, "-I", REPOSITORY / "include"]
+    subprocess.run(["gcc", *flags, *include, "-o", program, source, "-lpthread"], check=True)
+    with Target.start(program, ["--depth", "40"]) as target:
+        report, truth = traced(tmp_path, target)
+        assert target.finish() == 0, target.stderr()
+    assert complete_share(report) == 1, counters(report)
+    found = {}
+    for site in report["sites"]:
+        assert names(site)[-1] == "_start" and "main" in names(site), names(site)
+        size, count = found.get(names(site)[0], (0, 0))
+        found[names(site)[0]] = (size + site["live_bytes"], count + site["live_objects"])
+    assert found == truth.leaks
+    assert {names(site).count("recurse") for site in report["sites"]} == {0, 21, 41}
 
 
 def test_return_probes_of_another_tracer_are_seen_through(tmp_path):

@@ -101,7 +101,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
     if (data[0] % 4 < 2) {
-        if (const auto table = build_table({rest, 0x10000, data[0] % 4 == 1})) {
+        // The same bytes at another place describe other code, where they are relative to it: that fills gaps.
+        const bool is_debug_frame = data[0] % 4 == 1;
+        if (const auto table = build_table({rest, 0x10000, is_debug_frame}, {rest, 0x10040, is_debug_frame})) {
             if (table->words().size() < 1 << 16) {
                 check_table(*table);
                 walk(table->words(), true, 0);

@@ -10,6 +10,7 @@ TARGET_FLAGS_thread_exit   = -rdynamic -fexceptions
 TARGET_FLAGS_own_malloc    = -rdynamic -fno-builtin
 
 TARGET_FLAGS_contract      = -Iinclude
+TARGET_FLAGS_deep_stack    = -Iinclude
 TARGET_FLAGS_holder        = -Iinclude
 
 # libc would load the unwinder when it first needs it, and tracing see it too late for the calls in flight of a moment later.

@@ -261,11 +261,16 @@ TEST(Options, DebuginfodServersComeFromTheOptionOrTheEnvironment) {
     refused({"report", "a", "--debuginfod-timeout", "0s"});
 }
 
-TEST(Options, SymbolsAreForWhatWasTracedBefore) {
-    EXPECT_EQ(accepted({"report", "a.json", "--symbols", "/srv/symbols"}).symbols, "/srv/symbols");
-    EXPECT_EQ(accepted({"replay", "a.rec", "--symbols", "/srv/symbols"}).symbols, "/srv/symbols");
-    refused({"--pid", "1", "--symbols", "/srv/symbols"});
-    refused({"diff", "a", "b", "--symbols", "/srv/symbols"});
+TEST(Options, SymbolsAreForAllThatShowsNames) {
+    for (const auto& shows : std::vector<std::vector<std::string>>{
+             {"report", "a.json"}, {"replay", "a.rec"}, {"diff", "a", "b"}, {"--pid", "1"}, {"--comm", "server"}}) {
+        auto words = shows;
+        words.insert(words.end(), {"--symbols", "/srv/symbols"});
+        EXPECT_EQ(accepted(words).symbols, "/srv/symbols");
+    }
+    EXPECT_EQ(accepted({"--symbols", "/srv/symbols", "--", "server"}).symbols, "/srv/symbols");
+    refused({"probes", "--pid", "1", "--symbols", "/srv/symbols"});
+    refused({"--pid", "1", "--symbols"});
 }
 
 TEST(Options, HelpNamesEveryOptionAndSubcommand) {

@@ -34,7 +34,7 @@ protected:
         out.put(byte);
     }
 
-    const ObjectIdentity identity_{"0123abcd", 0x4000, TableCache::kSmallest, false};
+    const ObjectIdentity identity_{"0123abcd", {0x4000, TableCache::kSmallest}, {}};
     std::string base_;
     std::optional<UnwindTable> table_;
 };
@@ -54,13 +54,13 @@ TEST_F(UnwindCache, AnotherObjectIsNotMistakenForIt) {
     const TableCache cache(directory());
     cache.store(identity_, *table_);
     auto other = identity_;
-    other.section_address += 16;
+    other.eh_frame.address += 16;
     EXPECT_FALSE(cache.load(other));
     other = identity_;
-    other.section_size += 16;
+    other.eh_frame.size += 16;
     EXPECT_FALSE(cache.load(other));
     other = identity_;
-    other.is_debug_frame = true;
+    other.debug_frame.size = 16;
     EXPECT_FALSE(cache.load(other));
 }
 
@@ -98,9 +98,9 @@ TEST_F(UnwindCache, LinksAreNotFollowed) {
 
 TEST_F(UnwindCache, SmallAndNamelessObjectsAreNotKept) {
     const TableCache cache(directory());
-    cache.store({"", 0x4000, TableCache::kSmallest, false}, *table_);
-    cache.store({"0123abcd", 0x4000, TableCache::kSmallest - 1, false}, *table_);
-    cache.store({"../escape", 0x4000, TableCache::kSmallest, false}, *table_);
+    cache.store({"", {0x4000, TableCache::kSmallest}, {}}, *table_);
+    cache.store({"0123abcd", {0x4000, TableCache::kSmallest - 1}, {}}, *table_);
+    cache.store({"../escape", {0x4000, TableCache::kSmallest}, {}}, *table_);
     EXPECT_FALSE(fs::exists(directory()));
 }
 

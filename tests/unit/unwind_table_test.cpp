@@ -3,32 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "frame_section_builder.hpp"
+#include "unwind_rule_at.hpp"
 
 namespace {
 
 using namespace memtrace;
 
 constexpr std::uint64_t kCode = 0x1000;
-
-/// The rule for an address, read as the layout says and not as the kernel half does: row by row.
-mt_unwind_rule rule_at(const UnwindTable& table, std::uint64_t address) {
-    const auto& header = table.header();
-    const auto* words = table.words().data();
-    std::uint32_t number = 0;
-    std::uint32_t bucket = 0;
-    for (std::uint32_t row = 0; row < header.rows; ++row) {
-        while (words[header.index_at + bucket + 1] <= row) {
-            ++bucket;
-        }
-        if (table.first() + bucket * 256 + (words[header.rows_at + row] & MT_ROW_OFFSET_MASK) > address) {
-            break;
-        }
-        number = words[header.rows_at + row] >> MT_ROW_RULE_SHIFT;
-    }
-    mt_unwind_rule rule;
-    std::memcpy(&rule, words + header.rules_at + number * MT_RULE_WORDS, sizeof(rule));
-    return rule;
-}
 
 std::optional<UnwindTable> build(const FrameSectionBuilder& section) {
     return build_table({section.bytes(), FrameSectionBuilder::kAddress, false});
@@ -91,6 +72,41 @@ TEST(UnwindTable, OfTwoFunctionsForOneAddressTheOneThatBeginsLaterCounts) {
     EXPECT_EQ(rule_at(*table, kCode + 31).offset, 16);
     EXPECT_EQ(rule_at(*table, kCode + 32).offset, 40);
     EXPECT_EQ(table->size(), 48u);
+}
+
+TEST(UnwindTable, AnotherSectionFillsTheGaps) {
+    FrameSectionBuilder section;
+    const auto common = section.common();
+    section.function(common, kCode + 16, 16, {0x0e, 16});
+    section.function(common, kCode + 48, 16, {0x0e, 24});
+    FrameSectionBuilder more;
+    const auto more_common = more.common();
+    more.function(more_common, kCode, 8, {0x0e, 32});
+    more.function(more_common, kCode + 8, 64, {0x44, 0x0e, 40, 0x60, 0x0e, 48}); // around both, with rows in gap and code
+    more.function(more_common, kCode + 1000, 8, {0x0e, 56});
+    const auto table = build_table({section.bytes(), FrameSectionBuilder::kAddress, false},
+                                   {more.bytes(), FrameSectionBuilder::kAddress, false});
+    ASSERT_TRUE(table);
+    const std::pair<std::uint64_t, int> wanted[] = {{0, 32},  {7, 32},  {8, 8},   {12, 40}, {15, 40},
+                                                    {16, 16}, {31, 16}, {32, 40}, {43, 40}, {44, 48},
+                                                    {48, 24}, {63, 24}, {64, 48}, {71, 48}, {1000, 56}};
+    for (const auto& [address, offset] : wanted) {
+        EXPECT_EQ(rule_at(*table, kCode + address).offset, offset) << address;
+    }
+    EXPECT_EQ(rule_at(*table, kCode + 72).cfa, MT_CFA_NONE);
+    EXPECT_EQ(table->size(), 1008u);
+}
+
+TEST(UnwindTable, WhereNoCodeIsNothingIsDescribed) {
+    FrameSectionBuilder section;
+    const auto common = section.common();
+    section.function(common, 1, 16);
+    section.function(common, kCode, 16);
+    section.function(common, kCode + 100, 16);
+    const auto table = build_table({section.bytes(), FrameSectionBuilder::kAddress, false, kCode, kCode + 100});
+    ASSERT_TRUE(table);
+    EXPECT_EQ(table->first(), kCode);
+    EXPECT_EQ(table->size(), 16u);
 }
 
 TEST(UnwindTable, ALinkageTableIsKnownByItsExpression) {

@@ -96,8 +96,8 @@ public:
     Status tick(bool with_ages);
     /// Names the frames that have come up since the last call; and again those for which a debug file has come from elsewhere.
     void resolve_symbols();
-    /// Debug files that are not here are asked for from now on, without ever waiting for them. `servers` must outlive this.
-    void ask(Debuginfod& servers) { symbolizer_.ask(servers); }
+    /// Debug files that are not here are asked for from now on, without ever waiting for them. As Symbolizer::ask.
+    void ask(Debuginfod& servers, Symbolizer::Wanted wanted) { symbolizer_.ask(servers, std::move(wanted)); }
     /// Acts on what the kernel half reports: exec, fork, libraries.
     void handle_kernel_events();
 

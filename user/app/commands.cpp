@@ -52,11 +52,17 @@ int run_report(const Options& options) {
 }
 
 int run_diff(const Options& options) {
-    const auto before = load_snapshot(options.files[0]);
-    const auto after = load_snapshot(options.files[1]);
+    auto before = load_snapshot(options.files[0]);
+    auto after = load_snapshot(options.files[1]);
     if (!before || !after) {
         return fail_with(before ? after.error() : before.error());
     }
+    auto names = LateNames::open(options);
+    if (!names) {
+        return fail_with(names.error());
+    }
+    names->improve(*before);
+    names->improve(*after);
     render_diff(*before, *after, text_options(options), std::cout);
     return check_stdout();
 }

@@ -32,6 +32,32 @@ std::vector<SymbolLine> lines_of(const Call& call) {
     return lines;
 }
 
+/// The stacks of what the program tells of itself.
+template <typename Visit>
+void for_each_told_stack(Report& report, const Visit& visit) {
+    for (auto& cycle : report.references.cycles) {
+        for (auto& handle : cycle.handles) {
+            visit(handle.acquired_at);
+        }
+    }
+    for (auto& error : report.references.errors) {
+        visit(error.acquired_at);
+        visit(error.released_at);
+        visit(error.before_at);
+    }
+    for (auto& resource : report.resources.listed) {
+        visit(resource.acquired_at);
+    }
+    for (auto& error : report.resources.errors) {
+        visit(error.acquired_at);
+        visit(error.released_at);
+        visit(error.used_at);
+    }
+    for (auto& pool : report.resources.pools) {
+        visit(pool.waited_at);
+    }
+}
+
 /// What the verdict calls a site by.
 std::string title(const ReportSite& site) {
     return site.stack.empty() || site.stack.front().function.empty() ? site.id : site.stack.front().function;
@@ -56,14 +82,33 @@ Result<LateNames> LateNames::open(const Options& options) {
         }
         names.servers_ = std::move(*client);
     }
+    if (auto status = names.open_directory(options); !status) {
+        return tl::unexpected(status.error());
+    }
+    return names;
+}
+
+Result<LateNames> LateNames::open_live(const Options& options) {
+    LateNames names;
+    if (auto status = names.open_directory(options); !status) {
+        return tl::unexpected(status.error());
+    }
+    if (names.directory_) {
+        names.directory_->read_tree();
+    }
+    return names;
+}
+
+Status LateNames::open_directory(const Options& options) {
+    quiet_ = options.quiet;
     if (!options.symbols.empty()) {
         auto directory = SymbolDirectory::open(options.symbols);
         if (!directory) {
             return tl::unexpected(directory.error());
         }
-        names.directory_ = std::move(*directory);
+        directory_ = std::move(*directory);
     }
-    return names;
+    return {};
 }
 
 /// The debug file of a module, from a server.
@@ -76,11 +121,11 @@ UniqueFd LateNames::fetch(const ModuleName& name) {
     return opened ? std::move(*opened) : UniqueFd();
 }
 
-ModuleId LateNames::open_module(const ModuleName& name) {
+LateNames::Module LateNames::open_module(const ModuleName& name) {
     SymbolDirectory::Found found;
     if (directory_) {
         found = directory_->find(name.first, name.second);
-        if (!found.refused.empty()) {
+        if (!found.refused.empty() && !quiet_) {
             say(found.refused + "; its names are not used");
         }
     }
@@ -93,11 +138,13 @@ ModuleId LateNames::open_module(const ModuleName& name) {
         return {};
     }
     const ModuleId id{static_cast<std::uint32_t>(modules_.size())}; // this one's entry is there already: from 1
-    ModuleFile file{name.first, "", "", found.fd.get(), directory_ ? directory_->root() : nullptr};
-    return symbolizer_.add_module(id, file) ? id : ModuleId{};
+    // What belongs to a file lies beside it: in the directory, where it was found there.
+    const auto& path = found.path.empty() ? name.first : found.path;
+    ModuleFile file{path, "", "", found.fd.get(), directory_ ? directory_->root() : nullptr};
+    return symbolizer_.add_module(id, file) ? Module{id, found.lines} : Module{};
 }
 
-ModuleId LateNames::module_of(const ModuleName& name) {
+const LateNames::Module& LateNames::module_of(const ModuleName& name) {
     const auto [entry, fresh] = modules_.try_emplace(name);
     if (fresh) {
         entry->second = open_module(name);
@@ -110,7 +157,7 @@ std::optional<std::vector<SymbolLine>> LateNames::better(const ModuleName& modul
     if ((!directory_ && !servers_) || module.first.empty() || has_line(known)) {
         return std::nullopt;
     }
-    const auto id = module_of(module);
+    const auto id = module_of(module).id;
     auto lines = id ? symbolizer_.resolve(Frame{id, offset}) : std::vector<SymbolLine>();
     return says_more(lines, known) ? std::optional(std::move(lines)) : std::nullopt;
 }
@@ -145,28 +192,30 @@ void LateNames::improve(Report& report) {
     for (auto& site : report.pages.sites) {
         improve(site.stack);
     }
+    for_each_told_stack(report, [this](std::vector<ReportFrame>& stack) { improve(stack); });
 }
 
-void LateNames::apply(const Event& event, Model& model) {
+std::optional<SymbolResolved> LateNames::name(const Frame& frame, const std::vector<SymbolLine>& known) {
+    const auto module = event_modules_.find(frame.module);
+    auto lines = module == event_modules_.end() ? std::nullopt : better(module->second, frame.offset, known);
+    return lines ? std::optional(SymbolResolved{frame, std::move(*lines)}) : std::nullopt;
+}
+
+std::optional<Event> LateNames::better(const Event& event) {
     if (const auto* mapped = std::get_if<ModuleMapped>(&event)) {
         event_modules_[mapped->module] = {mapped->path, mapped->build_id};
     }
-    const auto name = [&](const Frame& frame, const std::vector<SymbolLine>& known) {
-        const auto module = event_modules_.find(frame.module);
-        auto lines = module == event_modules_.end() ? std::nullopt : better(module->second, frame.offset, known);
-        if (lines) {
-            model.apply(SymbolResolved{frame, std::move(*lines)});
-        }
-        return lines.has_value();
-    };
-    if (const auto* symbol = std::get_if<SymbolResolved>(&event); symbol != nullptr && name(symbol->frame, symbol->lines)) {
-        return;
-    }
-    model.apply(event);
+    const auto* symbol = std::get_if<SymbolResolved>(&event);
+    return symbol != nullptr ? name(symbol->frame, symbol->lines) : std::nullopt;
+}
+
+void LateNames::apply(const Event& event, Model& model) {
+    const auto instead = better(event);
+    model.apply(instead ? *instead : event);
     if (const auto* stack = std::get_if<StackDefined>(&event)) { // a recording that was cut short may not have come to name it
         for (const auto& frame : stack->frames) {
-            if (model.symbol(frame) == nullptr) {
-                (void)name(frame, {});
+            if (const auto named = model.symbol(frame) == nullptr ? name(frame, {}) : std::nullopt) {
+                model.apply(*named);
             }
         }
     }

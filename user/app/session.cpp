@@ -20,6 +20,7 @@
 #include "app/publisher.hpp"
 #include "app/signals.hpp"
 #include "base/clock.hpp"
+#include "base/hex.hpp"
 #include "proc/process.hpp"
 #include "store/recording.hpp"
 
@@ -80,7 +81,7 @@ private:
     Status report(bool last);
     Status snapshot_now();
     Status finish();
-    void on_event(const Event& event);
+    void on_event(const Event& seen);
     void note(const std::string& text) const {
         if (!options_.quiet) {
             say(text);
@@ -89,6 +90,7 @@ private:
 
     Options options_;
     Model model_;
+    std::optional<LateNames> names_; ///< where --symbols is given
     std::optional<Output> output_;
     std::optional<Publisher> publisher_;
     AlertConfig alerts_;
@@ -107,8 +109,10 @@ private:
     bool snapshot_failed_ = false;
 };
 
-/// One road for all events: into the recording, and into the model.
-void Session::on_event(const Event& event) {
+/// One road for all events: into the recording, and into the model, with the names of --symbols.
+void Session::on_event(const Event& seen) {
+    const auto named = names_ ? names_->better(seen) : std::nullopt;
+    const auto& event = named ? *named : seen;
     if (recording_ && !recording_error_) {
         if (auto status = recording_->write(event); !status) {
             recording_error_ = status.error();
@@ -139,6 +143,13 @@ Status Session::prepare() {
     }
     // Nothing in this process looks for names on the network: that could hold the report up.
     ::unsetenv("DEBUGINFOD_URLS");
+    if (!options_.symbols.empty()) {
+        auto names = LateNames::open_live(options_);
+        if (!names) {
+            return tl::unexpected(names.error());
+        }
+        names_.emplace(std::move(*names));
+    }
     auto output = Output::open(options_);
     if (!output) {
         return tl::unexpected(output.error());
@@ -189,7 +200,9 @@ Status Session::load(const KernelFeatures& features) {
     collector_.emplace(*tracer_, CollectorOptions{options_.allocator, options_.min_age_ns, options_.follow},
                        [this](const Event& event) { on_event(event); });
     if (debuginfod_) {
-        collector_->ask(*debuginfod_);
+        collector_->ask(*debuginfod_, [this](const std::string& path, const std::string& build_id) {
+            return !names_ || !names_->has_lines(path, to_hex(build_id));
+        });
     }
     GovernorSettings settings;
     settings.budget = options_.max_overhead;

@@ -105,6 +105,14 @@ void add_debuginfod_options(CLI::App& app, RawTexts& raw) {
         ->check(duration_validator());
 }
 
+void add_symbol_options(CLI::App& app, Options& options, RawTexts& raw) {
+    app.add_option(
+           "--symbols", options.symbols,
+           "directory with programs, libraries and debug files of what was traced: found by build-id, or by path below it")
+        ->type_name("DIR");
+    add_debuginfod_options(app, raw);
+}
+
 void add_target_options(CLI::App& app, Options& options) {
     app.add_option("--pid", options.pids, "process to trace; may be given more than once")
         ->type_name("PID")
@@ -176,17 +184,9 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--record", options.record, "write what was seen to a file for memtrace replay")->type_name("FILE");
     app.add_option("--fail-on", options.fail_on, "leave with status 3 where a site's verdict is that or worse")
         ->check(CLI::IsMember({"definite", "probable", "suspect"}));
-    add_debuginfod_options(app, raw);
+    add_symbol_options(app, options, raw);
     app.add_flag("--quiet", options.quiet, "no messages on standard error but errors");
     app.add_flag("--verbose", options.verbose, "more detail: every counter, every probe");
-}
-
-void add_symbol_options(CLI::App& app, Options& options, RawTexts& raw) {
-    app.add_option(
-           "--symbols", options.symbols,
-           "directory with programs, libraries and debug files of what was traced: found by build-id, or by path below it")
-        ->type_name("DIR");
-    add_debuginfod_options(app, raw);
 }
 
 void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
@@ -202,6 +202,7 @@ void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
     auto* diff = app.add_subcommand("diff", "what grew, what is new, what went between two snapshots");
     diff->add_option("SNAPSHOTS", options.files, "the older and the newer JSON snapshot")->required()->expected(2);
     diff->add_option("--top", options.top, "call sites shown of each kind (10)")->check(number_validator());
+    add_symbol_options(*diff, options, raw);
     diff->callback([&options] { options.command = Command::diff; });
 
     auto* probes =

@@ -54,6 +54,7 @@ struct Options {
     std::string listen_key;
     std::string record;
     std::string fail_on;    ///< empty | suspect | probable | definite
+    std::string symbols;    ///< directory of programs and debug files; empty = none
     std::string debuginfod; ///< servers to ask for debug files, with blanks between them; empty = nobody is asked
     std::uint64_t debuginfod_timeout_ns = 30'000'000'000; ///< for one file, and for the last report's wait
     bool quiet = false;
@@ -65,7 +66,6 @@ struct Options {
 
     // report, diff, replay
     std::vector<std::string> files;
-    std::string symbols; ///< directory of programs and debug files; empty = none
     std::string format = "text";
 };
 

@@ -1,6 +1,7 @@
 // What the readers of ELF files share on top of libelf. Foreign bytes: counts are limited.
 #pragma once
 
+#include <elfutils/libdwelf.h>
 #include <gelf.h>
 #include <libelf.h>
 
@@ -73,6 +74,40 @@ Elf_Scn* find_section(Elf* elf, const char* wanted, GElf_Shdr& header, const Acc
         }
     }
     return nullptr;
+}
+
+/// Whether a section is packed as it was done before SHF_COMPRESSED.
+inline bool is_gnu_packed(std::string_view name) {
+    return name.starts_with(".zdebug_");
+}
+
+/// How large a section is once it is unpacked; 0 where a packed one does not say. The file's claim.
+inline std::uint64_t unpacked_size(Elf_Scn* section, const GElf_Shdr& header, std::string_view name) {
+    if ((header.sh_flags & SHF_COMPRESSED) != 0) {
+        GElf_Chdr packed;
+        return gelf_getchdr(section, &packed) != nullptr ? packed.ch_size : 0;
+    }
+    if (is_gnu_packed(name)) {
+        const ssize_t size = dwelf_scn_gnu_compressed_size(section);
+        return size > 0 ? static_cast<std::uint64_t>(size) : header.sh_size;
+    }
+    return header.sh_size;
+}
+
+/// A section's bytes, unpacked, in libelf's memory; empty where they cannot be had, or there are more than `most`.
+inline std::string_view unpacked_bytes(Elf_Scn* section, const GElf_Shdr& header, std::string_view name, std::uint64_t most) {
+    if (header.sh_type == SHT_NOBITS || header.sh_size > most || unpacked_size(section, header, name) > most) {
+        return {};
+    }
+    if ((header.sh_flags & SHF_COMPRESSED) != 0 && elf_compress(section, 0, 0) < 0) {
+        return {};
+    }
+    if (is_gnu_packed(name) && dwelf_scn_gnu_compressed_size(section) > 0 && elf_compress_gnu(section, 0, 0) < 0) {
+        return {};
+    }
+    const auto* data = elf_getdata(section, nullptr);
+    return data != nullptr && data->d_buf != nullptr ? std::string_view(static_cast<const char*>(data->d_buf), data->d_size)
+                                                     : std::string_view();
 }
 
 } // namespace memtrace

@@ -6,7 +6,6 @@
 #include <zlib.h>
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string_view>
 
@@ -130,6 +129,18 @@ DebugFile find_alternate_file(const DebugRoots& roots, const std::string& debug_
     const std::string named = link_name.starts_with('/') ? link_name : directory_of(debug_path) + "/" + link_name;
     return find_first(roots, {{named}, {build_id_path(build_id)}},
                       [&](const ElfImage& file) { return file.build_id() == build_id; });
+}
+
+DebugFile find_split_file(const DebugRoots& roots, const std::string& path, const std::string& directory, const std::string& name,
+                          const std::function<bool(const ElfImage&)>& accepts) {
+    const auto beside = directory_of(path) + "/";
+    const auto file = name.substr(name.rfind('/') + 1); // all of it where there is no slash
+    const auto compiled = name.starts_with('/') ? name : directory + "/" + name;
+    return find_first(roots, {{beside + name, beside + file, compiled}, {}}, accepts);
+}
+
+DebugFile find_packed_file(const DebugRoots& roots, const std::string& path) {
+    return find_first(roots, {{path + ".dwp"}, {}}, [](const ElfImage&) { return true; });
 }
 
 } // namespace memtrace

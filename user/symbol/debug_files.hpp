@@ -2,6 +2,7 @@
 // nothing here, and nothing of elfutils that is used here, asks the network.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,5 +38,13 @@ DebugFile find_debug_file(const DebugRoots& roots, const std::string& module_pat
 /// may be relative to `debug_path`. The build-id must match.
 DebugFile find_alternate_file(const DebugRoots& roots, const std::string& debug_path, const std::string& link_name,
                               const std::string& build_id);
+
+/// The .dwo file `name` of a program that was found at `path`: beside it, or below `directory`, where it was compiled. The first that
+/// `accepts`.
+DebugFile find_split_file(const DebugRoots& roots, const std::string& path, const std::string& directory, const std::string& name,
+                          const std::function<bool(const ElfImage&)>& accepts);
+
+/// The file that the program's .dwo files have been packed into: PATH.dwp.
+DebugFile find_packed_file(const DebugRoots& roots, const std::string& path);
 
 } // namespace memtrace

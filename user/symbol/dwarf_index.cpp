@@ -87,14 +87,15 @@ std::uint32_t small_number(std::uint64_t number) {
     return number <= INT32_MAX ? static_cast<std::uint32_t>(number) : 0;
 }
 
-/// Where `inlined` was called from: the line of the next frame outwards.
-void fill_call_site(Dwarf_Die* unit, Dwarf_Die* inlined, SourceFrame& out) {
+/// Where `inlined` was called from: the line of the next frame outwards. `unit` is the one that it stands in; `lines` has the files of one
+/// that is split and has none of its own, else it is the same.
+void fill_call_site(Dwarf_Die* unit, Dwarf_Die* lines, Dwarf_Die* inlined, SourceFrame& out) {
     Dwarf_Attribute value;
     Dwarf_Files* files = nullptr;
     std::size_t count = 0;
     Dwarf_Word index = 0;
     if (dwarf_attr(inlined, DW_AT_call_file, &value) != nullptr && dwarf_formudata(&value, &index) == 0 &&
-        dwarf_getsrcfiles(unit, &files, &count) == 0 && index < count) {
+        (dwarf_getsrcfiles(unit, &files, &count) == 0 || dwarf_getsrcfiles(lines, &files, &count) == 0) && index < count) {
         out.file = dwarf_filesrc(files, index, nullptr, nullptr);
     }
     out.line = small_number(number_attribute(inlined, DW_AT_call_line));
@@ -124,7 +125,8 @@ const std::string& DwarfIndex::scope_of(Dwarf_Die function) {
     return entry->second;
 }
 
-DwarfIndex::DwarfIndex(Dwarf* dwarf, const CodeMap& code) : dwarf_(dwarf), code_(code) {}
+DwarfIndex::DwarfIndex(Dwarf* dwarf, const ElfImage& file, const CodeMap& code, SplitFiles split_files)
+    : dwarf_(dwarf), file_(file), code_(code), split_files_(std::move(split_files)) {}
 
 DwarfIndex::~DwarfIndex() {
     dwarf_end(dwarf_);
@@ -139,7 +141,7 @@ std::unique_ptr<DwarfIndex> DwarfIndex::open(ElfImage& file, const std::string& 
     if (dwarf == nullptr) {
         return nullptr;
     }
-    std::unique_ptr<DwarfIndex> index(new DwarfIndex(dwarf, code));
+    std::unique_ptr<DwarfIndex> index(new DwarfIndex(dwarf, file, code, SplitFiles(path, roots)));
     index->attach_alternate(path, roots);
     return index;
 }
@@ -186,7 +188,7 @@ void DwarfIndex::index_units() {
         if (type != DW_UT_compile && type != DW_UT_skeleton) {
             continue;
         }
-        units_.push_back({dwarf_dieoffset(&die), std::nullopt, std::nullopt});
+        units_.emplace_back().die = dwarf_dieoffset(&die);
         if (!collect_ranges(&die, units_.size() - 1, ranges)) {
             break;
         }
@@ -200,6 +202,15 @@ DwarfIndex::Unit* DwarfIndex::unit_of(std::uint64_t address) {
     }
     const std::uint64_t* index = unit_ranges_->find(address);
     return index != nullptr ? &units_[*index] : nullptr;
+}
+
+/// Null where it is whole, or its other half is not to be had.
+const SplitUnit* DwarfIndex::split_of(Unit& unit, Dwarf_Die unit_die) {
+    if (!unit.split_looked_for) {
+        unit.split_looked_for = true;
+        unit.split = split_files_.find(read_skeleton(unit_die, file_));
+    }
+    return unit.split.get();
 }
 
 IntervalMap<DwarfIndex::DieOffset> DwarfIndex::index_functions(Dwarf_Die unit_die, bool nested_too) {
@@ -245,10 +256,12 @@ std::vector<SourceFrame> DwarfIndex::lookup(std::uint64_t address) {
     }
     std::vector<Dwarf_Die> chain; // outermost first
     Dwarf_Die function;
+    const auto* split = split_of(*unit, unit_die);
+    Dwarf_Die whole = split != nullptr ? split->die() : unit_die;
     // What an assembler knows of functions it has from the symbols, and those are at hand.
-    const bool assembler = dwarf_srclang(&unit_die) == DW_LANG_Mips_Assembler;
-    const auto offset = assembler ? std::nullopt : function_at(*unit, unit_die, address);
-    if (offset && dwarf_offdie(dwarf_, *offset, &function) != nullptr) {
+    const bool assembler = dwarf_srclang(&whole) == DW_LANG_Mips_Assembler;
+    const auto offset = assembler ? std::nullopt : function_at(*unit, whole, address);
+    if (offset && dwarf_offdie(split != nullptr ? split->dwarf() : dwarf_, *offset, &function) != nullptr) {
         chain.push_back(function);
         while (chain.size() <= kMaxInlined && find_inlined(&chain.back(), address, 0, function)) {
             chain.push_back(function);
@@ -263,7 +276,7 @@ std::vector<SourceFrame> DwarfIndex::lookup(std::uint64_t address) {
             frames[i].scope = &scope_of(*die);
         }
         if (i + 1 < chain.size()) {
-            fill_call_site(&unit_die, die, frames[i + 1]);
+            fill_call_site(&whole, &unit_die, die, frames[i + 1]);
         }
     }
     if (chain.empty() && frames[0].file == nullptr) {

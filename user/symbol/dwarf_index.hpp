@@ -1,8 +1,6 @@
 // Source lines and inlined functions from the DWARF of one file, by code address. Built as it is asked: first the ranges of the
 // compilation units, then, for a unit that an address lies in, its functions; libdw keeps the unit's lines. So the cost follows
 // the units that stacks touch, not the size of the file.
-//
-// Not done: split DWARF (.dwo), whose units have lines but no functions here.
 #pragma once
 
 #include <elfutils/libdw.h>
@@ -17,6 +15,7 @@
 #include "symbol/code_map.hpp"
 #include "symbol/debug_files.hpp"
 #include "symbol/interval_map.hpp"
+#include "symbol/split_unit.hpp"
 
 namespace memtrace {
 
@@ -49,21 +48,26 @@ private:
     using DieOffset = Dwarf_Off; ///< in .debug_info
     struct Unit {
         DieOffset die = 0;
+        std::unique_ptr<SplitUnit> split; ///< where the functions of a skeleton are
+        bool split_looked_for = false;
         std::optional<IntervalMap<DieOffset>> functions; ///< not before the first look-up in the unit
         std::optional<IntervalMap<DieOffset>> nested;    ///< not before the first look-up that `functions` has no answer to
     };
 
-    DwarfIndex(Dwarf* dwarf, const CodeMap& code);
+    DwarfIndex(Dwarf* dwarf, const ElfImage& file, const CodeMap& code, SplitFiles split_files);
     void attach_alternate(const std::string& path, const DebugRoots& roots);
     void index_units();
     Unit* unit_of(std::uint64_t address);
+    const SplitUnit* split_of(Unit& unit, Dwarf_Die unit_die);
     IntervalMap<DieOffset> index_functions(Dwarf_Die unit_die, bool nested_too);
     std::optional<DieOffset> function_at(Unit& unit, Dwarf_Die unit_die, std::uint64_t address);
     const std::string& scope_of(Dwarf_Die function);
     bool collect_ranges(Dwarf_Die* die, std::uint64_t payload, std::vector<IntervalMap<std::uint64_t>::Interval>& out);
 
     Dwarf* dwarf_;
+    const ElfImage& file_;
     const CodeMap& code_;
+    SplitFiles split_files_;
     std::unique_ptr<ElfImage> alternate_image_;
     Dwarf* alternate_ = nullptr;
     std::optional<IntervalMap<std::uint64_t>> unit_ranges_; ///< to indices of units_

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <utility>
 
+#include "proc/elf_handle.hpp"
+
 namespace memtrace {
 namespace {
 
@@ -20,19 +22,6 @@ constexpr std::uint64_t kMaxDebugBytes = std::uint64_t{4} << 30; // of unpacked 
 /// others are read, which costs memory for the sections in use.
 bool safe_to_map(const struct stat& status) {
     return status.st_uid == 0 && (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
-}
-
-/// Size of a section in memory, which for a compressed one its header tells.
-std::uint64_t unpacked_size(Elf_Scn* section, const GElf_Shdr& header, std::string_view name) {
-    if ((header.sh_flags & SHF_COMPRESSED) != 0) {
-        GElf_Chdr compressed;
-        return gelf_getchdr(section, &compressed) != nullptr ? compressed.ch_size : 0;
-    }
-    if (name.starts_with(".zdebug_")) {
-        const ssize_t size = dwelf_scn_gnu_compressed_size(section);
-        return size > 0 ? static_cast<std::uint64_t>(size) : header.sh_size;
-    }
-    return header.sh_size;
 }
 
 } // namespace
@@ -120,6 +109,17 @@ bool ElfImage::has_usable_dwarf() const {
         total = size > UINT64_MAX - total ? UINT64_MAX : total + size;
     });
     return found && total <= kMaxDebugBytes;
+}
+
+std::string_view ElfImage::debug_section(std::string_view wanted, std::uint64_t most) const {
+    std::string_view bytes;
+    for_each_debug_section([&](Elf_Scn* scn, const GElf_Shdr& header, std::string_view name) {
+        const bool is_it = is_gnu_packed(name) ? name.substr(2) == wanted.substr(1) : name == wanted;
+        if (is_it && bytes.empty()) {
+            bytes = unpacked_bytes(scn, header, name, most);
+        }
+    });
+    return bytes;
 }
 
 void ElfImage::terminate_debug_strings() {

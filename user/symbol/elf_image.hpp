@@ -3,6 +3,7 @@
 
 #include <libelf.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -35,6 +36,10 @@ public:
 
     /// True where there are lines to be had from this file's own DWARF, and reading it is not out of all proportion.
     [[nodiscard]] bool has_usable_dwarf() const;
+
+    /// A section by its name, ".debug_...", unpacked; empty where there is none, or more than `most` bytes. Where libdw reads the file too, call
+    /// it after dwarf_begin_elf().
+    [[nodiscard]] std::string_view debug_section(std::string_view wanted, std::uint64_t most) const;
 
     /// Call after dwarf_begin_elf(), which unpacks sections, and before anything else of libdw: it trusts that strings end before
     /// their section does. Sections that do not end in a zero byte get one behind their end.

@@ -17,7 +17,7 @@
 
 namespace memtrace {
 
-/// One thread. Reads the tree once, when neither a build-id's own place nor the path has what is wanted.
+/// One thread. Reads the tree once, when neither a build-id's own place nor the path has what is wanted, or when told to.
 class SymbolDirectory {
 public:
     static Result<SymbolDirectory> open(const std::string& path);
@@ -31,13 +31,14 @@ public:
     /// The file that says most of the code of a module: one with debug information before one with symbols before any other. `build_id` in
     /// hex; empty where the module has none, and then only a file under its path that has none either is taken.
     Found find(const std::string& module_path, const std::string& build_id);
+    /// Opens each file of the tree: what find() would do at some time, for who cannot wait then.
+    void read_tree();
 
     /// Where the separate debug file of what was found may lie: for ModuleFile::symbols.
     [[nodiscard]] std::shared_ptr<const DebugRoot> root() const { return root_; }
 
 private:
     SymbolDirectory(std::string path, std::shared_ptr<const DebugRoot> root) : path_(std::move(path)), root_(std::move(root)) {}
-    void read_tree();
 
     std::string path_;
     std::shared_ptr<const DebugRoot> root_;

@@ -50,6 +50,7 @@ struct Symbolizer::Impl {
     std::map<std::pair<FileKey, FileKey>, std::weak_ptr<ModuleImage>> images; ///< by file and root
     std::map<FileKey, std::weak_ptr<const DebugRoot>> roots;
     Debuginfod* servers = nullptr;
+    Wanted wanted;
     std::set<ModuleId> asked_for;
     std::multimap<std::string, ModuleId> waiting; ///< by the build-id of the debug file that the module lacks
 
@@ -116,7 +117,8 @@ std::vector<SymbolLine> Symbolizer::resolve(const Frame& frame) {
     }
     auto lines = found->second->resolve(frame.offset);
     if (impl_->servers != nullptr && impl_->asked_for.insert(frame.module).second) {
-        if (const auto build_id = found->second->missing_debug_file(); !build_id.empty()) {
+        if (const auto build_id = found->second->missing_debug_file();
+            !build_id.empty() && impl_->wanted(found->second->path(), build_id)) {
             impl_->waiting.emplace(build_id, frame.module);
             impl_->servers->want(build_id);
         }
@@ -124,8 +126,9 @@ std::vector<SymbolLine> Symbolizer::resolve(const Frame& frame) {
     return lines;
 }
 
-void Symbolizer::ask(Debuginfod& servers) {
+void Symbolizer::ask(Debuginfod& servers, Wanted wanted) {
     impl_->servers = &servers;
+    impl_->wanted = std::move(wanted);
 }
 
 Symbolizer::Arrivals Symbolizer::take_debug_files() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,8 +37,11 @@ public:
     /// own line. Unknown names leave `function` empty. Never fails, never empty.
     std::vector<SymbolLine> resolve(const Frame& frame);
 
-    /// From now on, a debug file that a module lacks is asked for when an address in it is first resolved. `servers` must outlive this.
-    void ask(Debuginfod& servers);
+    /// Of a module that lacks its debug file: its path in the process and its build-id, raw bytes.
+    using Wanted = std::function<bool(const std::string& path, const std::string& build_id)>;
+    /// From now on, a debug file that a module lacks is asked for when an address in it is first resolved, where it is wanted. `servers`
+    /// must outlive this.
+    void ask(Debuginfod& servers, Wanted wanted);
     struct Arrivals {
         std::vector<ModuleId> renamed; ///< modules whose addresses may have other names now
         std::vector<std::string>

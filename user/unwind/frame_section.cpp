@@ -165,8 +165,9 @@ private:
             reader.bytes(reader.uleb());
         }
         function.end = function.begin + size;
-        // Functions that the linker has dropped are at address 0.
-        if (reader.failed() || size == 0 || function.end < function.begin || function.begin == 0) {
+        // Functions that the linker has dropped are at address 0, or where else no code is.
+        if (reader.failed() || size == 0 || function.end < function.begin || function.begin == 0 ||
+            function.begin < section_.code_begin || function.end > section_.code_end) {
             return;
         }
         function.common = *index;

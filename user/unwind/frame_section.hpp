@@ -1,4 +1,4 @@
-// The functions that a section of unwind information describes: .eh_frame, or .debug_frame where there is none. Foreign bytes: what
+// The functions that a section of unwind information describes, .eh_frame or .debug_frame. Foreign bytes: what
 // cannot be read is left out, so its code has no unwind information; nothing is read beyond the section.
 #pragma once
 
@@ -14,6 +14,8 @@ struct FrameSection {
     std::string_view bytes;
     std::uint64_t address = 0; ///< of the first of them, as linked
     bool is_debug_frame = false;
+    std::uint64_t code_begin = 0; ///< as linked: what is said of code before it, or behind code_end, is left out
+    std::uint64_t code_end = ~std::uint64_t{0};
 };
 
 /// Addresses are as linked. `program` is counted from the section's beginning.

@@ -1,10 +1,9 @@
 #include "unwind/object_table.hpp"
 
 #include <algorithm>
+#include <initializer_list>
+#include <string_view>
 #include <utility>
-
-#include "proc/elf_file.hpp"
-#include "proc/elf_handle.hpp"
 
 namespace memtrace {
 
@@ -27,9 +26,35 @@ std::string build_id_in(Elf* elf, const GElf_Phdr& segment) {
     return found;
 }
 
-/// Bytes in the file that need no unpacking.
-bool is_plain(const GElf_Shdr& header) {
-    return header.sh_type != SHT_NOBITS && (header.sh_flags & SHF_COMPRESSED) == 0 && header.sh_size > 0;
+/// A section of the file, null where there is none.
+struct Section {
+    const char* name = "";
+    Elf_Scn* handle = nullptr;
+    GElf_Shdr header{};
+    [[nodiscard]] SectionPlace place() const { return {header.sh_addr, header.sh_size}; }
+    [[nodiscard]] std::string_view bytes() const {
+        return handle != nullptr ? unpacked_bytes(handle, header, name, kMaxFrameSection) : std::string_view();
+    }
+};
+
+/// The first section that has one of the names.
+Section find(Elf* elf, std::initializer_list<const char*> names) {
+    for (const auto* name : names) {
+        Section section{name};
+        section.handle = find_section(elf, name, section.header,
+                                      [](const GElf_Shdr& header) { return header.sh_type != SHT_NOBITS && header.sh_size > 0; });
+        if (section.handle != nullptr) {
+            return section;
+        }
+    }
+    return {};
+}
+
+Section eh_frame_of(Elf* elf) {
+    return find(elf, {".eh_frame"});
+}
+Section debug_frame_of(Elf* elf) {
+    return find(elf, {".debug_frame", ".zdebug_frame"});
 }
 
 } // namespace
@@ -46,10 +71,14 @@ Result<UnwindObject> UnwindObject::from_memory(std::string image) {
     return read(std::move(object));
 }
 
-Result<UnwindObject> UnwindObject::read(UnwindObject object) {
+ElfHandle UnwindObject::open() const {
     elf_version(EV_CURRENT);
-    const ElfHandle elf(object.fd_ >= 0 ? elf_begin(object.fd_, ELF_C_READ, nullptr)
-                                        : elf_memory(object.image_.data(), object.image_.size()));
+    auto* image = const_cast<char*>(image_.data()); // only read: nothing here changes a file
+    return ElfHandle(fd_ >= 0 ? elf_begin(fd_, ELF_C_READ, nullptr) : elf_memory(image, image_.size()));
+}
+
+Result<UnwindObject> UnwindObject::read(UnwindObject object) {
+    const auto elf = object.open();
     GElf_Ehdr header;
     if (elf == nullptr || elf_kind(elf.get()) != ELF_K_ELF || gelf_getehdr(elf.get(), &header) == nullptr ||
         gelf_getclass(elf.get()) != ELFCLASS64 || header.e_machine != EM_X86_64 || !kSupported) {
@@ -70,14 +99,8 @@ Result<UnwindObject> UnwindObject::read(UnwindObject object) {
             object.identity_.build_id = build_id_in(elf.get(), segment);
         }
     }
-    GElf_Shdr section;
-    const bool has_eh_frame = find_section(elf.get(), ".eh_frame", section, is_plain) != nullptr;
-    object.identity_.is_debug_frame = !has_eh_frame && find_section(elf.get(), ".debug_frame", section, is_plain) != nullptr;
-    if ((has_eh_frame || object.identity_.is_debug_frame) && section.sh_size <= kMaxFrameSection) {
-        object.identity_.section_address = section.sh_addr;
-        object.identity_.section_size = section.sh_size;
-        object.section_offset_ = section.sh_offset;
-    }
+    object.identity_.eh_frame = eh_frame_of(elf.get()).place();
+    object.identity_.debug_frame = debug_frame_of(elf.get()).place();
     return object;
 }
 
@@ -94,22 +117,23 @@ std::optional<std::uint64_t> UnwindObject::linked_address(std::uint64_t file_off
 }
 
 std::optional<UnwindTable> UnwindObject::build() const {
-    if (identity_.section_size == 0) {
+    if (identity_.eh_frame.size == 0 && identity_.debug_frame.size == 0) {
         return std::nullopt;
     }
-    if (fd_ >= 0) {
-        auto read = read_bytes(fd_, section_offset_, identity_.section_size);
-        if (!read || read->size() != identity_.section_size) {
-            return std::nullopt;
-        }
-        return build_table(
-            {{reinterpret_cast<const char*>(read->data()), read->size()}, identity_.section_address, identity_.is_debug_frame});
-    }
-    if (section_offset_ > image_.size() || image_.size() - section_offset_ < identity_.section_size) {
+    const auto elf = open();
+    if (elf == nullptr) {
         return std::nullopt;
     }
-    return build_table({std::string_view(image_).substr(section_offset_, identity_.section_size), identity_.section_address,
-                        identity_.is_debug_frame});
+    std::uint64_t begin = ~std::uint64_t{0};
+    std::uint64_t end = 0;
+    for (const auto& segment : segments_) {
+        begin = std::min(begin, segment.address);
+        end = std::max(end, segment.address + segment.file_size);
+    }
+    const auto eh_frame = eh_frame_of(elf.get());
+    const auto debug_frame = debug_frame_of(elf.get());
+    return build_table({eh_frame.bytes(), eh_frame.header.sh_addr, false, begin, end},
+                       {debug_frame.bytes(), debug_frame.header.sh_addr, true, begin, end});
 }
 
 } // namespace memtrace

@@ -1,5 +1,6 @@
-// Finds the unwind information of an object and makes its table. Foreign bytes: elfutils finds the sections, sizes are limited; a
-// hostile file costs time, never a crash. Reads the file; memory: the section, and its table. May be called from any thread.
+// Finds the unwind information of an object and makes its table: of .eh_frame, and of .debug_frame, compressed or not, for code that the
+// first says nothing of. Foreign bytes: elfutils finds and unpacks the sections, sizes are limited; a hostile file costs time, never a
+// crash. Reads the file; memory: the sections, and their table. May be called from any thread.
 #pragma once
 
 #include <cstdint>
@@ -7,19 +8,26 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "proc/elf_handle.hpp"
 #include "unwind/table.hpp"
 
 namespace memtrace {
 
-/// Sections larger than this are not read.
+/// Sections larger than this, unpacked, are not read.
 constexpr std::uint64_t kMaxFrameSection = std::uint64_t{256} << 20;
+
+/// A section, as it lies in the file.
+struct SectionPlace {
+    std::uint64_t address = 0; ///< as linked
+    std::uint64_t size = 0;    ///< 0: there is none
+    friend bool operator==(const SectionPlace&, const SectionPlace&) = default;
+};
 
 /// What says whether a cached table is of this very object; cheap to read.
 struct ObjectIdentity {
     std::string build_id; ///< hex; empty: the object has none, and no table of it is cached
-    std::uint64_t section_address = 0;
-    std::uint64_t section_size = 0; ///< 0: no unwind information
-    bool is_debug_frame = false;
+    SectionPlace eh_frame;
+    SectionPlace debug_frame;
     friend bool operator==(const ObjectIdentity&, const ObjectIdentity&) = default;
 };
 
@@ -34,7 +42,7 @@ public:
     [[nodiscard]] const ObjectIdentity& identity() const { return identity_; }
     /// Address as linked of a file offset in an executable segment; nothing where there is none.
     [[nodiscard]] std::optional<std::uint64_t> linked_address(std::uint64_t file_offset) const;
-    /// Reads the section and compiles it. Nothing where it has none that makes sense.
+    /// Reads the sections and compiles them. Nothing where there is none that makes sense.
     [[nodiscard]] std::optional<UnwindTable> build() const;
 
 private:
@@ -45,11 +53,11 @@ private:
     };
     UnwindObject() = default;
     static Result<UnwindObject> read(UnwindObject object);
+    [[nodiscard]] ElfHandle open() const;
 
     int fd_ = -1;
     std::string image_;
     ObjectIdentity identity_;
-    std::uint64_t section_offset_ = 0;
     std::vector<Segment> segments_; ///< executable ones
 };
 

@@ -151,31 +151,87 @@ std::optional<UnwindTable> TableBuilder::finish(std::uint64_t end) {
     return UnwindTable(first_, std::move(words));
 }
 
-std::optional<UnwindTable> build_table(const FrameSection& section) {
-    const auto found = read_frame_section(section);
-    if (found.functions.empty()) {
-        return std::nullopt;
-    }
-    const auto first = found.functions.front().begin & ~std::uint64_t{kBucketBytes - 1};
-    TableBuilder builder(first);
-    std::uint64_t end = first;
+namespace {
+
+/// Code that is described by one function's entry.
+struct Piece {
+    std::uint64_t begin;
+    std::uint64_t end;
+    const FunctionEntry* function;
+    const CommonEntry* common;
+    const FrameSection* section;
+};
+
+/// Sorted and disjoint: where two functions describe the same code, the one that begins later does.
+std::vector<Piece> pieces_of(const FrameSection& section, const FrameFunctions& found) {
+    std::vector<Piece> pieces;
     for (std::size_t i = 0; i < found.functions.size(); ++i) {
         const auto& function = found.functions[i];
-        const auto& common = found.common[function.common];
-        // Where two describe the same code, the one that begins later does.
-        const auto limit = i + 1 < found.functions.size() ? std::min(function.end, found.functions[i + 1].begin) : function.end;
-        const CfaProgram program{section.bytes.substr(function.program, function.program_size),
-                                 section.address + function.program, function.begin};
-        run_cfa_program(common, program, common.initial, [&](std::uint64_t address, const CfaState* state) {
-            if (address < limit) {
-                mt_unwind_rule unsupported{};
-                unsupported.cfa = MT_CFA_UNSUPPORTED;
-                builder.add(address, state != nullptr ? encode_rule(*state, common.is_signal) : unsupported);
+        const auto end = i + 1 < found.functions.size() ? std::min(function.end, found.functions[i + 1].begin) : function.end;
+        if (function.begin < end) {
+            pieces.push_back({function.begin, end, &function, &found.common[function.common], &section});
+        }
+    }
+    return pieces;
+}
+
+/// Adds to `pieces` what `more` says of code between them.
+void fill_gaps(std::vector<Piece>& pieces, const std::vector<Piece>& more) {
+    std::vector<Piece> fresh;
+    auto next = pieces.begin();
+    for (auto piece : more) {
+        while (next != pieces.end() && next->end <= piece.begin) {
+            ++next;
+        }
+        const auto end = piece.end;
+        for (auto taken = next; piece.begin < end; ++taken) {
+            const bool free = taken == pieces.end() || taken->begin >= end;
+            piece.end = free ? end : taken->begin;
+            if (piece.begin < piece.end) {
+                fresh.push_back(piece);
             }
-        });
-        builder.add(limit, {});
-        if (limit - first <= MT_MAX_CODE_BYTES) {
-            end = std::max(end, limit);
+            piece.begin = free ? end : taken->end;
+        }
+    }
+    const auto middle = static_cast<std::ptrdiff_t>(pieces.size());
+    pieces.insert(pieces.end(), fresh.begin(), fresh.end());
+    std::inplace_merge(pieces.begin(), pieces.begin() + middle, pieces.end(),
+                       [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
+}
+
+/// The rules of a piece; none behind it.
+void add_rules(const Piece& piece, TableBuilder& builder) {
+    const auto& function = *piece.function;
+    const CfaProgram program{piece.section->bytes.substr(function.program, function.program_size),
+                             piece.section->address + function.program, function.begin};
+    run_cfa_program(*piece.common, program, piece.common->initial, [&](std::uint64_t address, const CfaState* state) {
+        if (address < piece.end) {
+            mt_unwind_rule unsupported{};
+            unsupported.cfa = MT_CFA_UNSUPPORTED;
+            builder.add(std::max(address, piece.begin),
+                        state != nullptr ? encode_rule(*state, piece.common->is_signal) : unsupported);
+        }
+    });
+    builder.add(piece.end, {});
+}
+
+} // namespace
+
+std::optional<UnwindTable> build_table(const FrameSection& section, const FrameSection& more) {
+    const auto found = read_frame_section(section);
+    const auto found_more = read_frame_section(more);
+    auto pieces = pieces_of(section, found);
+    fill_gaps(pieces, pieces_of(more, found_more));
+    if (pieces.empty()) {
+        return std::nullopt;
+    }
+    const auto first = pieces.front().begin & ~std::uint64_t{kBucketBytes - 1};
+    TableBuilder builder(first);
+    std::uint64_t end = first;
+    for (const auto& piece : pieces) {
+        add_rules(piece, builder);
+        if (piece.end - first <= MT_MAX_CODE_BYTES) {
+            end = piece.end;
         }
     }
     return builder.finish(end);

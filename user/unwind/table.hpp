@@ -64,7 +64,7 @@ private:
     std::unordered_map<mt_unwind_rule, std::uint32_t, RuleHash, RuleEqual> numbers_;
 };
 
-/// The table of all functions in a section; nothing where it describes none.
-std::optional<UnwindTable> build_table(const FrameSection& section);
+/// The table of all functions in a section, and of those in `more` for code that the first does not describe; nothing where there are none.
+std::optional<UnwindTable> build_table(const FrameSection& section, const FrameSection& more = {});
 
 } // namespace memtrace

@@ -25,7 +25,7 @@ namespace memtrace {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x6354556d; // "mUTc"
-constexpr std::uint32_t kVersion = 1;        // also of what the compiler makes of a section: one more when rules change
+constexpr std::uint32_t kVersion = 2;        // also of what the compiler makes of a section: one more when rules change
 constexpr const char* kSuffix = ".unwind";
 constexpr std::uint64_t kMaxWords = std::uint64_t{1} << 27;
 
@@ -53,10 +53,12 @@ std::string header_of(const ObjectIdentity& identity, const UnwindTable& table) 
     ByteWriter out;
     out.write(kMagic);
     out.write(kVersion);
-    out.write(identity.section_address);
-    out.write(identity.section_size);
-    out.write(static_cast<std::uint32_t>(identity.is_debug_frame));
+    for (const auto& section : {identity.eh_frame, identity.debug_frame}) {
+        out.write(section.address);
+        out.write(section.size);
+    }
     out.write(checksum(table.first(), table.words().data(), table.words().size() * sizeof(std::uint32_t)));
+    out.write(std::uint32_t{0});
     out.write(table.first());
     out.write(static_cast<std::uint64_t>(table.words().size()));
     return out.data();
@@ -81,7 +83,8 @@ std::vector<std::pair<std::int64_t, std::string>> kept_files(int directory) {
 
 bool TableCache::is_worth_it(const ObjectIdentity& identity) const {
     const bool is_hex = identity.build_id.find_first_not_of("0123456789abcdef") == std::string::npos;
-    return !directory_.empty() && !identity.build_id.empty() && is_hex && identity.section_size >= kSmallest;
+    return !directory_.empty() && !identity.build_id.empty() && is_hex &&
+           identity.eh_frame.size + identity.debug_frame.size >= kSmallest;
 }
 
 std::optional<UnwindTable> TableCache::load(const ObjectIdentity& identity) const {
@@ -92,7 +95,7 @@ std::optional<UnwindTable> TableCache::load(const ObjectIdentity& identity) cons
     if (!fd || ::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_uid != ::geteuid()) {
         return std::nullopt;
     }
-    constexpr std::size_t kHeader = 4 * 4 + 4 * 8;
+    constexpr std::size_t kHeader = 4 * 4 + 6 * 8;
     const auto head = read_bytes(fd.get(), 0, kHeader);
     if (!head) {
         return std::nullopt;
@@ -100,14 +103,16 @@ std::optional<UnwindTable> TableCache::load(const ObjectIdentity& identity) cons
     ByteReader in({reinterpret_cast<const char*>(head->data()), head->size()});
     const auto magic = in.read<std::uint32_t>();
     const auto version = in.read<std::uint32_t>();
-    ObjectIdentity made_of{identity.build_id, 0, 0, false};
-    made_of.section_address = in.read<std::uint64_t>();
-    made_of.section_size = in.read<std::uint64_t>();
-    made_of.is_debug_frame = in.read<std::uint32_t>() != 0;
+    ObjectIdentity made_of{identity.build_id, {}, {}};
+    for (auto* section : {&made_of.eh_frame, &made_of.debug_frame}) {
+        section->address = in.read<std::uint64_t>();
+        section->size = in.read<std::uint64_t>();
+    }
     const auto sum = in.read<std::uint32_t>();
+    const auto zero = in.read<std::uint32_t>();
     const auto first = in.read<std::uint64_t>();
     const auto count = in.read<std::uint64_t>();
-    if (in.failed() || magic != kMagic || version != kVersion || made_of != identity || count > kMaxWords ||
+    if (in.failed() || magic != kMagic || version != kVersion || made_of != identity || zero != 0 || count > kMaxWords ||
         static_cast<std::uint64_t>(status.st_size) != kHeader + count * sizeof(std::uint32_t)) {
         return std::nullopt;
     }

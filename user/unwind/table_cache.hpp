@@ -2,8 +2,8 @@
 // must be this user's alone, its checksum and the object that it was made of must fit, and its words are checked as any table's. Whatever
 // goes wrong, the table is built anew. May be used by several processes at once: files appear whole, by rename.
 //
-//   "mUTc", version u32, section address u64, section size u64, is .debug_frame u32, crc32 u32 of the address and words that follow,
-//   address of the table's first byte u64, number of words u64, words u32...
+//   "mUTc", version u32, address u64 and size u64 of .eh_frame, the same of .debug_frame, crc32 u32 of the address and words that follow,
+//   zero u32, address of the table's first byte u64, number of words u64, words u32...
 #pragma once
 
 #include <optional>
