@@ -1,11 +1,18 @@
 """Asks a memtrace that listens, and the servers that ask it."""
 
 import re
+import socket
 import time
 import urllib.error
 import urllib.request
 
 PATIENCE_S = 60
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def get(url, token=None, context=None, timeout=20):

@@ -8,14 +8,13 @@ their own, and end with the tests.
 
 import json
 import re
-import socket
 import subprocess
 import urllib.parse
 from contextlib import ExitStack
 
 import pytest
 
-from listening import get, served_url, wait_until
+from listening import free_port, get, served_url, wait_until
 from memtrace_runner import Memtrace
 from targets import REPOSITORY, TARGETS, Target
 from test_lightning import Client, Server, programs  # noqa: F401  (programs builds the server)
@@ -24,12 +23,6 @@ SCRIPTS = REPOSITORY / "scripts"
 RULES = SCRIPTS / "prometheus" / "memtrace.rules.yml"
 DASHBOARDS = sorted((SCRIPTS / "grafana").glob("*.json"))
 LEAK_RATE = 1 << 20  # bytes a second
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Live:
