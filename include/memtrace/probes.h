@@ -207,7 +207,8 @@ MEMTRACE_COLD void memtrace_fire_storage_move(const void* from, const void* to) 
     memtrace_answer();
     STAP_PROBE2(memtrace, storage_move, from, to);
 }
-/* All that the holder at `from` led to, the one at `to` leads to now. Of what that led to before, nothing is known any more. */
+/* All that the holder at `from` led to, the one at `to` leads to now; null: nobody is known to. Of what `to` led to before, nothing is known
+ * any more. */
 MEMTRACE_HOT void memtrace_storage_move(const void* from, const void* to) {
     if (MEMTRACE_ENABLED(storage_move)) {
         memtrace_fire_storage_move(from, to);

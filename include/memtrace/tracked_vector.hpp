@@ -8,7 +8,8 @@
 //
 // Everything else is as with std::vector<T>; not traced, an allocation costs a load and a branch more. Threads: as std::vector.
 //
-// Limit: the constructor that takes a vector to be moved from and an allocator tells nothing of the move: not to be used.
+// Limits. The constructor that takes a vector to be moved from and an allocator tells nothing of the move: not to be used. Of memory that
+// assign(count, value) allocates nothing is known, as libstdc++ takes it from a temporary vector: handles in it count as held from outside.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +42,8 @@ public:
     // NOLINTNEXTLINE(google-explicit-constructor): as allocators are
     storage_allocator(const storage_allocator<U, Element>&) noexcept {}
     storage_allocator(storage_allocator&& other) noexcept { memtrace_storage_move(&other, this); }
-    ~storage_allocator() = default;
+    /// Its vector has given its memory back, or another vector has that, which was swapped with this one without a word.
+    ~storage_allocator() { memtrace_storage_move(this, nullptr); }
     storage_allocator& operator=(const storage_allocator&) noexcept { return *this; }
     storage_allocator& operator=(storage_allocator&& other) noexcept {
         memtrace_storage_move(&other, this);

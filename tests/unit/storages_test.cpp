@@ -50,6 +50,8 @@ TEST(Storages, AllOfAHolderMove) {
     table.on(moved(0x20, 0x30));
     EXPECT_EQ(holder_at(table, 0x2000), 0x30U);
     EXPECT_EQ(table.size(), 1U);
+    table.on(moved(0x30, 0));
+    EXPECT_EQ(table.size(), 0U) << "the holder has ended";
 }
 
 TEST(Storages, WhatOverlapsReplaces) {

@@ -63,7 +63,7 @@ struct StorageTold {
     StorageAction action = StorageAction::acquired;
     std::uint64_t address = 0; ///< of the memory; 0 where it is moved
     std::uint64_t bytes = 0;   ///< acquired
-    std::uint64_t holder = 0;  ///< acquired, moved: from now on
+    std::uint64_t holder = 0;  ///< acquired, moved: from now on; 0: nobody is known
     std::uint64_t from = 0;    ///< moved: the holder of all of it before
 };
 

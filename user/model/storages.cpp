@@ -49,6 +49,12 @@ void StorageTable::move(std::uint64_t from, std::uint64_t to) {
     if (moved.empty()) {
         return;
     }
+    if (to == 0) {
+        for (const auto start : moved.mapped()) {
+            by_start_.erase(start);
+        }
+        return;
+    }
     for (const auto start : moved.mapped()) {
         by_start_[start].holder = to;
     }
