@@ -185,7 +185,9 @@ TEST(Metrics, AfterAnExecTheNewProgramCounts) {
     before.process.state = "exec";
     auto after = test::sample_report();
     after.totals.live_bytes = 5;
-    EXPECT_EQ(value_of(metrics_of(Publication{{before, after}, {}}), of("memtrace_live_bytes")), "5");
+    const auto metrics = metrics_of(Publication{{before, after}, {}});
+    EXPECT_EQ(value_of(metrics, of("memtrace_live_bytes")), "5");
+    EXPECT_EQ(value_of(metrics, "memtrace_processes"), "1");
 }
 
 TEST(Metrics, WhatTheProgramTells) {

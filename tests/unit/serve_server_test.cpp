@@ -155,6 +155,7 @@ TEST(Server, ReadersSeeOnePublicationWhileOthersCome) {
     auto other = one;
     one.totals.live_bytes = one.totals.live_objects = 1;
     other.totals.live_bytes = other.totals.live_objects = 2;
+    server->publish({{one}, {}});
     std::atomic<bool> stop = false;
     std::thread owner([&] {
         while (!stop) {

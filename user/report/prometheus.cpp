@@ -67,9 +67,10 @@ double number(std::uint64_t value) {
 // ---- memtrace itself ------------------------------------------------------------------------------------------------------------
 
 constexpr MetricDefinition kBuild{"memtrace_build_info", kGauge, "Always 1; the version of memtrace is a label."};
-constexpr MetricDefinition kProcesses{"memtrace_processes", kGauge, "Processes that are followed."};
+constexpr MetricDefinition kProcesses{"memtrace_processes", kGauge,
+                                      "Processes that are followed, or have ended since the reports before."};
 constexpr MetricDefinition kUnlisted{"memtrace_processes_unlisted", kGauge,
-                                     "Processes that are followed and not in these metrics: there are too many."};
+                                     "Of these, those that have no metrics of their own here: there are too many."};
 constexpr MetricDefinition kCollectorCpu{"memtrace_collector_cpu_seconds_total", kCounter,
                                          "CPU time of memtrace itself, without what its probes take in the traced programs."};
 constexpr MetricDefinition kCollectorRss{"memtrace_collector_resident_memory_bytes", kGauge,
@@ -311,20 +312,19 @@ void add_pages(MetricSet& set, const Report& report, const MetricLabels& labels,
     set.add(kPageBytes, place(kOther, kOther, kOther), other);
 }
 
-/// The processes to list: of several reports of one pid (before and after an exec) the last; of too many those that hold most.
-std::vector<const Report*> listed(const std::vector<Report>& reports) {
-    std::map<std::int32_t, const Report*> by_pid;
+/// Of several reports of one pid (before and after an exec) the last; those that hold most first.
+std::vector<const Report*> by_size(const std::vector<Report>& reports) {
+    std::map<std::int32_t, const Report*> last;
     for (const auto& report : reports) {
-        by_pid[report.process.pid] = &report;
+        last[report.process.pid] = &report;
     }
-    std::vector<const Report*> chosen;
-    for (const auto& [pid, report] : by_pid) {
-        chosen.push_back(report);
+    std::vector<const Report*> sorted;
+    for (const auto& [pid, report] : last) {
+        sorted.push_back(report);
     }
-    std::stable_sort(chosen.begin(), chosen.end(),
+    std::stable_sort(sorted.begin(), sorted.end(),
                      [](const Report* a, const Report* b) { return a->totals.live_bytes > b->totals.live_bytes; });
-    chosen.resize(std::min(chosen.size(), kMetricProcesses));
-    return chosen;
+    return sorted;
 }
 
 } // namespace
@@ -332,9 +332,11 @@ std::vector<const Report*> listed(const std::vector<Report>& reports) {
 std::vector<prometheus::MetricFamily> metric_families(const Publication& publication) {
     MetricSet set;
     add_collector(set, publication);
-    const auto reports = listed(publication.reports);
-    set.add(kProcesses, {}, number(publication.reports.size()));
-    set.add(kUnlisted, {}, number(publication.reports.size() - reports.size()));
+    auto reports = by_size(publication.reports);
+    const auto count = reports.size();
+    reports.resize(std::min(count, kMetricProcesses));
+    set.add(kProcesses, {}, number(count));
+    set.add(kUnlisted, {}, number(count - reports.size()));
     const auto sites = std::clamp(kMetricSitesOfAll / std::max<std::size_t>(reports.size(), 1), kFewestMetricSites, kMetricSites);
     for (const auto* report : reports) {
         const auto labels = with_label({{"pid", std::to_string(report->process.pid)}}, "comm", report->process.comm);

@@ -31,7 +31,7 @@ th{font-weight:600;color:var(--dim);font-size:.85rem}.n{text-align:right;white-s
 code,pre{font:13px/1.4 ui-monospace,monospace;unicode-bidi:isolate;overflow-wrap:anywhere}pre{margin:.4rem 0;white-space:pre-wrap}
 .dim{color:var(--dim)}.leak,.definite,.probable{color:var(--bad)}.unknown,.suspect{color:var(--warn)}.healthy,.stable{color:var(--good)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.25rem;margin:.5rem 0}dt{color:var(--dim)}dd{margin:0}
-meter{width:9rem}meter::-webkit-meter-optimum-value{background:var(--dim)}meter::-moz-meter-bar{background:var(--dim)}
+td:nth-child(2){white-space:nowrap}meter{width:9rem}meter::-webkit-meter-optimum-value{background:var(--dim)}meter::-moz-meter-bar{background:var(--dim)}
 summary{cursor:pointer}header{display:flex;justify-content:space-between;flex-wrap:wrap;gap:.25rem 1rem;border-bottom:1px solid var(--line);padding-bottom:.5rem}
 )";
 
