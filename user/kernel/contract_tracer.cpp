@@ -234,6 +234,14 @@ void ContractTracer::end_cleanup(std::int32_t pid) {
     impl_->release(pid, [](const Held& held) { return held.kind == MT_CONTRACT_NONE; });
 }
 
+ContractMaps ContractTracer::maps() const {
+    ContractMaps maps{};
+    for (std::size_t i = 0; i < maps.size(); ++i) {
+        maps[i] = bpf_object__find_map_fd_by_name(impl_->skeleton->obj, kContractMaps[i]);
+    }
+    return maps;
+}
+
 mt_stack ContractTracer::read_stack(std::uint64_t key, std::uint64_t code) const {
     return read_stack_or_code(Impl::fd(impl_->skeleton->maps.contract_stacks), key, code);
 }

@@ -3,6 +3,7 @@
 // kernel, which lowers the semaphores when memtrace ends however it ends. One thread.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -23,6 +24,11 @@ struct ContractLimits {
     std::uint32_t max_frames = 64;
     std::uint32_t ring_bytes = 8u << 20; ///< a power of two
 };
+
+/// What other BPF objects that tell the same records share with this one, by name: descriptors, which belong to the tracer.
+constexpr std::array kContractMaps = {"contract_processes", "contract_counters", "contract_stacks", "contract_threads",
+                                      "contract_records"};
+using ContractMaps = std::array<int, kContractMaps.size()>;
 
 class ContractTracer {
 public:
@@ -51,6 +57,8 @@ public:
     /// process is removed, or end_cleanup.
     Status request_cleanup(std::int32_t pid, unsigned level, const std::string& path);
     void end_cleanup(std::int32_t pid);
+
+    [[nodiscard]] ContractMaps maps() const;
 
     /// Of a record, which says both; without its stack where none was stored.
     [[nodiscard]] mt_stack read_stack(std::uint64_t key, std::uint64_t code) const;
