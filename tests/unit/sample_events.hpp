@@ -69,6 +69,8 @@ inline std::vector<Event> sample_events() {
         CleanupTold{{{1}, 5, 7, {1}}, true, 3, 1 << 20, 12},
         ThreadEnded{{1}, 6, 7},
         HandlePlaced{{1}, 0x2000, HandlePlace::object, 0x5000},
+        ResourceKindDefined{{1}, "sqlite-statement", 1, 2, false, true},
+        ResourceKindDefined{{kMax32}, "", kMax64, kMax64, true, false},
         TickEnded{1, 2},
         ReportDue{false},
         TickEnded{kMax64, kMax64},
