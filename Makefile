@@ -135,6 +135,7 @@ compile_commands.json:
 install: all
 	install -D -m 0755 $(OUT)/memtrace $(DESTDIR)$(PREFIX)/bin/memtrace
 	install -D -m 0755 $(OUT)/libmemtrace_alloc.so $(DESTDIR)$(PREFIX)/lib/libmemtrace_alloc.so
+	cd scripts && find recipes -name '*.toml' -o -name README.md | xargs -I{} install -D -m 0644 {} $(abspath $(DESTDIR)$(PREFIX))/share/memtrace/{}
 	cd include && find memtrace -name '*.h' -o -name '*.hpp' | xargs -I{} install -D -m 0644 {} $(abspath $(DESTDIR)$(PREFIX))/include/{}
 
 clean:

@@ -11,56 +11,9 @@
 #define BPF_USDT_MAX_IP_CNT 1 /* for kernels without cookies, which memtrace does not run on */
 #include <bpf/usdt.bpf.h>
 
-#include "bpf/contract_maps.h"
-#include "bpf/user_stack.h"
+#include "bpf/contract_record.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-const volatile __u64 wake_up_at = 1 << 20; /* bytes of records (user): a quarter of the ring */
-
-#define MT_CONTRACT_COUNT(key, name) mt_contract_count((key), MT_COUNTER_##name)
-
-static __always_inline void mt_contract_count(mt_process_key key, __u32 counter) {
-    __u32 slot = MT_PROCESS_SLOT(key);
-    struct mt_counters* c = bpf_map_lookup_elem(&contract_counters, &slot);
-    if (c && counter < MT_COUNTER_COUNT) {
-        __sync_fetch_and_add(&c->value[counter], 1);
-    }
-}
-
-static __always_inline struct mt_contract_process* mt_contract_process(struct task_struct* task) {
-    __u32 tgid = task->tgid;
-    struct mt_contract_process* process = bpf_map_lookup_elem(&contract_processes, &tgid);
-    return process && process->active ? process : 0;
-}
-
-/* The stack at the probe. */
-static __always_inline void mt_contract_stack(struct pt_regs* ctx, struct mt_contract_thread* thread) {
-    struct mt_contract_record* head = &thread->record.head;
-    struct mt_stack* stack = &thread->scratch.stack;
-    __u32 slot = MT_PROCESS_SLOT(head->key);
-    struct mt_counters* c = bpf_map_lookup_elem(&contract_counters, &slot);
-    __u64 hash = mt_user_stack(ctx, &thread->scratch, &head->code);
-
-    if (hash && c) {
-        mt_count_stop(c, thread->scratch.recipe.stop);
-    }
-    head->stack = hash;
-    if (hash && !bpf_map_lookup_elem(&contract_stacks, &hash) && bpf_map_update_elem(&contract_stacks, &hash, stack, BPF_ANY)) {
-        MT_CONTRACT_COUNT(head->key, contract_stacks_full);
-        head->stack = 0;
-    }
-}
-
-/* An answer that somebody waits for is heard of at once, all else when there is much of it or the collector looks. */
-static __always_inline void mt_contract_send(struct mt_contract_record* record, __u32 size) {
-    int urgent = record->kind == MT_CONTRACT_announce_end || record->kind == MT_CONTRACT_cleanup_start ||
-                 record->kind == MT_CONTRACT_cleanup_end || bpf_ringbuf_query(&contract_records, BPF_RB_AVAIL_DATA) > wake_up_at;
-    record->size = size;
-    if (bpf_ringbuf_output(&contract_records, record, size, urgent ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP)) {
-        MT_CONTRACT_COUNT(record->key, contract_records_lost);
-    }
-}
 
 /* Objects are in the sample or not by their addresses: so is all that happens to them. The low bits of addresses say little. */
 static __always_inline int mt_in_sample(__u64 object, __u32 mask) {

@@ -41,6 +41,7 @@ enum mt_contract_kind {
     MT_CONTRACT_PROBES(MT_CONTRACT_ENUM)
 #undef MT_CONTRACT_ENUM
         MT_CONTRACT_THREAD_END, /* no probe: a thread of a followed process has ended. No arguments */
+    MT_CONTRACT_MAPPED,         /* of a recipe: bpf/mapped.h */
     MT_CONTRACT_KINDS
 };
 

@@ -53,7 +53,12 @@
     X(contract_stacks_full, 1, "stacks of the contract tier cut to their first address: the table is full")                      \
     X(contract_state_lost, 1, "contract probes hit for nothing: no memory for the thread's state")                               \
     X(contract_unreadable, 1, "arguments of contract probes that could not be read")                                             \
-    X(contract_records_lost, 1, "what a program told of itself unheard: the contract tier's ring buffer was full")
+    X(contract_records_lost, 1, "what a program told of itself unheard: the contract tier's ring buffer was full")               \
+    X(mapped_failed, 0, "calls of a recipe's functions that failed, so nothing was acquired or released")                        \
+    X(mapped_stale, 0, "calls of a recipe's functions that never returned (longjmp, exception)")                                 \
+    X(mapped_deep, 1, "calls of a recipe's functions not followed: too many inside each other")                                  \
+    X(mapped_returns_refused, 1,                                                                                                 \
+      "calls of a recipe's functions not followed: a thread left so many calls without returning that the kernel probes none")
 
 enum mt_counter {
 #define MT_COUNTER_ENUM(name, loss, text) MT_COUNTER_##name,

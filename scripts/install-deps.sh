@@ -19,7 +19,7 @@ build_packages=(
 test_packages=(
     libgtest-dev libbenchmark-dev libleveldb-dev valgrind dwz
     'postgresql-15|postgresql-17' # each brings its own pgbench
-    redis-server sqlite3 mariadb-server
+    redis-server sqlite3 mariadb-server mariadb-client libsqlite3-0 libssl-dev
     libjemalloc2 'libtcmalloc-minimal4|libtcmalloc-minimal4t64' 'libmimalloc2.0|libmimalloc3'
     rustc # a program with Rust's names to trace
     prometheus prometheus-alertmanager # what the metrics, rules and dashboards are for

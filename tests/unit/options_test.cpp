@@ -91,6 +91,9 @@ TEST(Options, EveryFlagArrives) {
                                    "exact",
                                    "--allocator",
                                    "jemalloc",
+                                   "--config",
+                                   "sqlite",
+                                   "--config=./own.toml",
                                    "--max-live",
                                    "5000",
                                    "--max-frames",
@@ -125,6 +128,7 @@ TEST(Options, EveryFlagArrives) {
     EXPECT_EQ(options.top, 3U);
     EXPECT_EQ(options.min_age_ns, 60 * kSecond);
     EXPECT_EQ(options.allocator, "jemalloc");
+    EXPECT_EQ(options.configs, (std::vector<std::string>{"sqlite", "./own.toml"}));
     EXPECT_EQ(options.max_live, 5'000U);
     EXPECT_EQ(options.max_frames, 16U);
     EXPECT_EQ(options.attach, "perf_event");
@@ -220,6 +224,7 @@ TEST(Options, Probes) {
     EXPECT_EQ(options.command, Command::probes);
     EXPECT_EQ(options.pids, std::vector<std::int32_t>{7});
     EXPECT_EQ(options.allocator, "libc");
+    EXPECT_EQ(accepted({"probes", "--pid", "7", "--config", "sqlite"}).configs, std::vector<std::string>{"sqlite"});
     EXPECT_EQ(accepted({"probes", "--comm", "redis-server"}).comm, "redis-server");
     EXPECT_FALSE(options.duration_ns);
     EXPECT_DOUBLE_EQ(accepted({"probes", "--pid", "7", "--max-overhead", "2%"}).max_overhead, 0.02);
@@ -289,6 +294,7 @@ TEST(Options, HelpNamesEveryOptionAndSubcommand) {
                                  "--sample",
                                  "--max-overhead",
                                  "--allocator",
+                                 "--config",
                                  "--max-live",
                                  "--max-frames",
                                  "--attach",

@@ -51,7 +51,10 @@ public:
             const auto judgement = judge_resource(resource, kind, table.certain(resource), now);
             if (judgement.verdict != SiteVerdict::stable) {
                 text += (text.empty() ? "" : ", ") + kind.name + ' ' + std::to_string(resource.id) + ' ' +
-                        site_verdict_name(judgement.verdict) + (judgement.leaked ? " leaked" : "");
+                        site_verdict_name(judgement.verdict) +
+                        (judgement.leaked    ? " leaked"
+                         : judgement.overdue ? " overdue"
+                                             : "");
             }
         }
         return text;
@@ -396,6 +399,77 @@ TEST(Resources, CleanupsAreMatchedByTheirLevel) {
     EXPECT_EQ(cleanups[0].freed_bytes, 900'000U);
     EXPECT_EQ(cleanups[0].released, 12U);
     EXPECT_FALSE(cleanups[1].ended);
+}
+
+// ---- kinds of which more is known ----------------------------------------------------------------------------------------------
+
+TEST(Resources, AgeBeyondTheLimitOfItsKindIsReportedWhateverIsUsual) {
+    Program program;
+    program.table.on(ResourceKindDefined{{1}, "transaction", 30 * kSecond, 0, false, true});
+    program.by(1).acquire("transaction", 7);
+    program.pass(29.9);
+    EXPECT_EQ(program.found(), "");
+    program.pass(0.2);
+    EXPECT_EQ(program.found(), "transaction 7 probable overdue");
+    program.release("transaction", 7);
+    EXPECT_EQ(program.found(), "");
+}
+
+TEST(Resources, TimeUnusedBeyondTheLimitOfItsKindIsReported) {
+    Program program;
+    program.table.on(ResourceKindDefined{{1}, "transaction", 0, 10 * kSecond, false, true});
+    program.by(1).acquire("transaction", 7);
+    program.pass(9);
+    program.touch("transaction", 7);
+    program.pass(9);
+    EXPECT_EQ(program.found(), "");
+    program.pass(1);
+    EXPECT_EQ(program.found(), "transaction 7 probable overdue");
+}
+
+TEST(Resources, AKindOfWhichNotAllIsToldHasNoErrors) {
+    Program program;
+    program.table.on(ResourceKindDefined{{1}, "ssl", 0, 0, false, true});
+    program.by(1).acquire("ssl", 7);
+    program.release("ssl", 7);
+    program.release("ssl", 7);
+    program.touch("ssl", 7);
+    EXPECT_TRUE(program.table.errors().empty());
+    EXPECT_EQ(program.table.counters().unknown_resources, 2U);
+}
+
+TEST(Resources, WhatBelongsToItsUserOutlivesWhoAcquiredIt) {
+    Program program;
+    program.table.on(ResourceKindDefined{{1}, "pthread", 0, 0, false, false});
+    program.by(1).acquire("pthread", 7);
+    program.acquire("pthread", 8);
+    program.end_thread(1);
+    program.by(2).touch("pthread", 8);
+    program.end_thread(2);
+    program.pass(3);
+    EXPECT_EQ(program.found(), "pthread 8 probable leaked");
+}
+
+TEST(Resources, ThreadsAreJoinedAfterTheirEndOrNever) {
+    Program program;
+    program.table.on(ResourceKindDefined{{1}, "pthread", 0, 0, false, false});
+    for (std::uint64_t thread = 10; thread < 20; ++thread) {
+        program.by(1).acquire("pthread", thread);
+        program.by(static_cast<std::int32_t>(thread)).touch("pthread", thread);
+        program.end_thread(static_cast<std::int32_t>(thread));
+        if (thread != 13) {
+            program.by(1).release("pthread", thread);
+        }
+    }
+    EXPECT_EQ(program.found(), "");
+    program.pass(3);
+    EXPECT_EQ(program.found(), "pthread 13 probable leaked");
+    program.by(1).release("pthread", 13); // this program waits for a while
+    program.acquire("pthread", 20);
+    program.by(20).touch("pthread", 20);
+    program.end_thread(20);
+    program.pass(3);
+    EXPECT_EQ(program.found(), "pthread 20 suspect");
 }
 
 } // namespace

@@ -70,6 +70,8 @@ inline std::vector<Event> sample_events() {
         ThreadEnded{{1}, 6, 7},
         HandlePlaced{{1}, 0x2000, HandlePlace::object, 0x5000},
         StorageTold{{{1}, 5, 7, {1}}, StorageAction::acquired, 0x6000, 64, 0x1008, 0},
+        ResourceKindDefined{{1}, "sqlite-statement", 1, 2, false, true},
+        ResourceKindDefined{{kMax32}, "", kMax64, kMax64, true, false},
         TickEnded{1, 2},
         ReportDue{false},
         TickEnded{kMax64, kMax64},

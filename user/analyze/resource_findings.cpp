@@ -57,6 +57,22 @@ std::string unusually_old(const Resource& resource, const ResourceKind& kind, st
     return kind.touched ? text + "; unused for " + seconds(idle) + ", they for at most " + seconds(usual_idle) : text;
 }
 
+/// Beyond what whoever described the kind allows, whatever its distributions. Empty: it is not.
+std::string beyond_limits(const Resource& resource, const ResourceKind& kind, std::uint64_t now_ns) {
+    const auto over = [&](std::uint64_t from_ns, std::uint64_t limit_ns) {
+        return limit_ns != 0 && lasted(from_ns, now_ns, limit_ns);
+    };
+    std::string text;
+    if (over(resource.born_ns, kind.max_age_ns)) {
+        text = "held for " + seconds(now_ns - resource.born_ns) + ", the limit of its kind is " + seconds(kind.max_age_ns);
+    }
+    if (over(resource.used_ns, kind.max_idle_ns)) {
+        text += text.empty() ? "" : "; ";
+        text += "unused for " + seconds(now_ns - resource.used_ns) + ", the limit of its kind is " + seconds(kind.max_idle_ns);
+    }
+    return text;
+}
+
 } // namespace
 
 ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& kind, bool certain, std::uint64_t now_ns,
@@ -72,6 +88,12 @@ ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& k
         return judgement;
     }
     ResourceJudgement judgement;
+    judgement.evidence = beyond_limits(resource, kind, now_ns);
+    if (!judgement.evidence.empty()) {
+        judgement.overdue = true;
+        judgement.verdict = certain ? SiteVerdict::probable : SiteVerdict::suspect;
+        return judgement;
+    }
     judgement.evidence = unusually_old(resource, kind, now_ns, thresholds);
     if (!judgement.evidence.empty()) {
         judgement.verdict = SiteVerdict::suspect;

@@ -27,7 +27,8 @@ struct ResourceThresholds {
 
 struct ResourceJudgement {
     SiteVerdict verdict = SiteVerdict::stable;
-    bool leaked = false; ///< who could give it back has gone
+    bool leaked = false;  ///< who could give it back has gone
+    bool overdue = false; ///< held or unused for longer than its kind may be
     std::string evidence;
 };
 

@@ -157,8 +157,11 @@ void Collector::watch_pages(PageTracer& tracer) {
     pages_.emplace(tracer, sink_, interner());
 }
 
-void Collector::watch_contract(ContractCollector::Load load) {
+void Collector::watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes) {
     contract_.emplace(std::move(load), sink_, interner(), [](const std::string& text) { say(text); });
+    if (recipes) {
+        contract_->follow_recipes(std::move(*recipes));
+    }
 }
 
 std::function<StackId(std::int32_t, const mt_stack&)> Collector::interner() {

@@ -55,7 +55,7 @@ public:
     [[nodiscard]] int pages_fd() const { return pages_ ? pages_->records_fd() : -1; }
     void read_pages() { pages_->read_records(); }
     /// The contract tier: as the pages tier, and the programs' own probes are attached to.
-    void watch_contract(ContractCollector::Load load);
+    void watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes);
     [[nodiscard]] int contract_fd() const { return contract_ ? contract_->records_fd() : -1; }
     void read_contract() { contract_->read_records(); }
 

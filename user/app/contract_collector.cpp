@@ -30,7 +30,14 @@ bool has_probe(const UsdtObject& object, const char* name) {
 // ---- processes ----------------------------------------------------------------------------------------------------------------
 
 void ContractCollector::tell_started(const Followed& process) {
-    sink_(ContractStarted{process.id, {describe(process.sources)}, 1});
+    std::vector<std::string> sources = process.mapped.sources;
+    if (!process.sources.empty()) {
+        sources.insert(sources.begin(), describe(process.sources));
+    }
+    sink_(ContractStarted{process.id, std::move(sources), 1});
+    for (const auto& kind : mapped_ ? mapped_->kinds(process.id, process.mapped) : std::vector<Event>()) {
+        sink_(kind);
+    }
 }
 
 bool ContractCollector::has_tracer() {
@@ -69,11 +76,22 @@ bool ContractCollector::attach(std::int32_t pid, Followed& process, const UsdtOb
     return any;
 }
 
+void ContractCollector::attach_announced(std::int32_t pid, Followed& process, const UsdtObject& object) {
+    if (attach(pid, process, object) && has_probe(object, contract_probe_name(MT_CONTRACT_announce))) {
+        // Its semaphore asks; detached when the answer has come.
+        if (auto status = tracer_->attach(pid, MT_CONTRACT_announce, path_of(object.file), process.next_object); !status) {
+            say_(status.error().message + ": what is older than the tracing stays unknown");
+        }
+    }
+    ++process.next_object;
+}
+
 void ContractCollector::look(std::int32_t pid, ProcessId id, const std::vector<Mapping>& mappings) {
     auto& process = followed_[pid];
     process.id = id;
     const auto objects = find_usdt_objects(pid, mappings, kProvider, process.seen);
-    if (objects.empty() || !has_tracer()) {
+    const auto mapped = mapped_ ? mapped_->find(pid, mappings, process.mapped) : std::vector<MappedObject>();
+    if ((objects.empty() && mapped.empty()) || !has_tracer()) {
         return;
     }
     if (process.key == 0) {
@@ -84,17 +102,14 @@ void ContractCollector::look(std::int32_t pid, ProcessId id, const std::vector<M
         }
         process.key = *key;
     }
-    const auto known = process.sources.size();
+    const auto known = process.sources.size() + process.mapped.sources.size();
     for (const auto& object : objects) {
-        if (attach(pid, process, object) && has_probe(object, contract_probe_name(MT_CONTRACT_announce))) {
-            // Its semaphore asks; detached when the answer has come.
-            if (auto status = tracer_->attach(pid, MT_CONTRACT_announce, path_of(object.file), process.next_object); !status) {
-                say_(status.error().message + ": what is older than the tracing stays unknown");
-            }
-        }
-        ++process.next_object;
+        attach_announced(pid, process, object);
     }
-    if (process.sources.size() != known) {
+    for (const auto& object : mapped) {
+        mapped_->attach(pid, object, tracer_->maps(), process.mapped);
+    }
+    if (process.sources.size() + process.mapped.sources.size() != known) {
         tell_started(process);
     }
 }
@@ -110,6 +125,7 @@ void ContractCollector::follow_image(std::int32_t pid, ProcessId id, const std::
     process.id = id;
     process.early.clear();
     process.stacks.clear();
+    process.mapped.ledger = {};
     if (const auto key = process.key != 0 ? tracer_->adopt_image(pid) : std::nullopt) {
         process.key = *key;
         // Not read again: what was lost since is as likely the new image's, whose loss must show.
@@ -134,6 +150,9 @@ void ContractCollector::end(std::int32_t pid) {
     if (const auto found = followed_.find(pid); found != followed_.end()) {
         if (found->second.key != 0) {
             tracer_->remove_process(pid);
+        }
+        if (mapped_) {
+            mapped_->end(pid);
         }
         followed_.erase(found);
     }
@@ -174,7 +193,9 @@ void ContractCollector::apply(std::int32_t pid, Followed& process, std::span<con
         return;
     }
     const ContractOrigin origin{process.id, head.time_ns, static_cast<std::int32_t>(head.tid), stack_of(pid, process, head)};
-    if (const auto event = decode_contract(record, origin)) {
+    const auto event = head.kind == MT_CONTRACT_MAPPED && mapped_ ? mapped_->decode(record, head.object, origin, process.mapped)
+                                                                  : decode_contract(record, origin);
+    if (event) {
         sink_(*event);
     }
 }

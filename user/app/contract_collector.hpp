@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "app/mapped_collector.hpp"
 #include "base/result.hpp"
 #include "kernel/contract_tracer.hpp"
 #include "model/events.hpp"
@@ -32,6 +33,9 @@ public:
 
     ContractCollector(Load load, Sink sink, InternStack intern, Say say)
         : load_(std::move(load)), sink_(std::move(sink)), intern_(std::move(intern)), say_(std::move(say)) {}
+
+    /// Recipes are followed too, in the same processes and by the same records.
+    void follow_recipes(MappedCollector mapped) { mapped_ = std::move(mapped); }
 
     /// Looks for probes in what the process, which the model knows as `id`, has mapped by now and was not looked at before, and attaches to
     /// them. Then asks what is alive. A process is followed from its first probe on; without any this costs a look at its files.
@@ -69,16 +73,19 @@ private:
         std::uint64_t early_lost = 0;              ///< there was no room for
         mt_counters counters{};                    ///< as last read
         mt_counters counted_before{};              ///< by the image that an exec replaced
+        MappedCollector::State mapped;
     };
 
     bool has_tracer();
     bool attach(std::int32_t pid, Followed& process, const UsdtObject& object);
+    void attach_announced(std::int32_t pid, Followed& process, const UsdtObject& object);
     void tell_started(const Followed& process);
     void apply(std::int32_t pid, Followed& process, std::span<const std::byte> record, const mt_contract_record& head);
     StackId stack_of(std::int32_t pid, Followed& process, const mt_contract_record& head);
 
     Load load_; ///< none any more: it was tried
     std::optional<ContractTracer> tracer_;
+    std::optional<MappedCollector> mapped_;
     Sink sink_;
     InternStack intern_;
     Say say_;

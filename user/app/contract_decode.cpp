@@ -20,7 +20,7 @@ constexpr ProbeShape kShapes[MT_CONTRACT_KINDS] = {
 #define MT_CONTRACT_SHAPE(name, arguments, strings, keyed) {arguments, strings},
     MT_CONTRACT_PROBES(MT_CONTRACT_SHAPE)
 #undef MT_CONTRACT_SHAPE
-        {},
+        {}, // and MT_CONTRACT_MAPPED, which app/mapped_ledger.hpp reads
 };
 
 struct Told {

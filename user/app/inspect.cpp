@@ -9,7 +9,9 @@
 
 #include "app/call_rate.hpp"
 #include "app/commands.hpp"
+#include "app/mapped_match.hpp"
 #include "app/message.hpp"
+#include "config/recipes.hpp"
 #include "kernel/contract_tracer.hpp"
 #include "kernel/features.hpp"
 #include "kernel/page_tracer.hpp"
@@ -83,7 +85,19 @@ void print_contract(std::int32_t pid, const std::vector<Mapping>& mappings) {
     }
 }
 
-int print_probes(std::int32_t pid, const std::string& allocator, const HitCosts& costs) {
+void print_recipes(std::int32_t pid, const std::vector<Mapping>& mappings, const std::vector<ResourceRecipe>& recipes) {
+    std::set<FileIdentity> seen;
+    const auto complain = [](const std::string& text) { std::printf("  %s\n", text.c_str()); };
+    for (const auto& object : match_recipes(pid, mappings, recipes, seen, complain)) {
+        std::printf("  %s: by recipes\n", object.path.c_str());
+        for (const auto& source : object.sources) {
+            std::printf("    %s\n", source.c_str());
+        }
+    }
+}
+
+int print_probes(std::int32_t pid, const std::string& allocator, const std::vector<ResourceRecipe>& recipes,
+                 const HitCosts& costs) {
     const auto info = read_process_info(pid);
     if (!info) {
         return fail_with(info.error());
@@ -105,6 +119,7 @@ int print_probes(std::int32_t pid, const std::string& allocator, const HitCosts&
         functions += object.points.size();
     }
     print_contract(pid, *mappings);
+    print_recipes(pid, *mappings, recipes);
     if (functions == 0) {
         return fail_with({"process " + std::to_string(pid) +
                               " has no allocation function that can be found: its program is static and "
@@ -142,6 +157,10 @@ int run_probes(const Options& options) {
     if (!pids) {
         return fail_with(pids.error());
     }
+    const auto recipes = read_recipes(options.configs);
+    if (!recipes) {
+        return fail_with(recipes.error());
+    }
     // Costs and rates are for those who may attach; where probes go can be seen without.
     const bool privileged = missing_capabilities().empty();
     const auto features = privileged ? detect_features() : KernelFeatures{};
@@ -155,7 +174,7 @@ int run_probes(const Options& options) {
     }
     int status = kExitFine;
     for (const auto pid : *pids) {
-        int one = print_probes(pid, options.allocator, features.costs);
+        int one = print_probes(pid, options.allocator, *recipes, features.costs);
         if (one == kExitFine && !privileged) {
             std::printf("  nothing has been attached: how often they are called takes root to count\n");
         } else if (one == kExitFine) {

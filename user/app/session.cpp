@@ -70,6 +70,7 @@ private:
     Status prepare();
     Result<std::vector<std::int32_t>> find_targets() const;
     Status load(const KernelFeatures& features);
+    void watch_contract(AttachMethod method, const KernelFeatures& features);
     Status follow_targets(const std::vector<std::int32_t>& pids);
     Status launch();
     void started(std::uint64_t begin_ns);
@@ -89,6 +90,7 @@ private:
     }
 
     Options options_;
+    std::vector<ResourceRecipe> recipes_; ///< until the collector has them
     Model model_;
     std::optional<LateNames> names_; ///< where --symbols is given
     std::optional<Output> output_;
@@ -219,11 +221,26 @@ Status Session::load(const KernelFeatures& features) {
     } else if (options_.verbose) {
         note("the pages tier is not available: " + pages.error().message);
     }
-    collector_->watch_contract(
-        [this] { return ContractTracer::load({.max_frames = options_.max_frames}, tracer_->stack_maps()); });
+    watch_contract(method, features);
     on_event(RunStarted{MEMTRACE_VERSION, wall_ns(), monotonic_ns(), options_.min_age_ns, options_.max_live,
                         tracer_->kernel_bytes(), features.costs.emulated_ns});
     return {};
+}
+
+void Session::watch_contract(AttachMethod method, const KernelFeatures& features) {
+    const ContractLimits contract{.max_frames = options_.max_frames};
+    std::optional<MappedCollector> recipes;
+    if (!recipes_.empty()) {
+        recipes.emplace(
+            std::move(recipes_),
+            [this, method, contract, long_nops = features.costs.long_nops](const ContractMaps& maps) {
+                return MappedTracer::load({method, long_nops, contract.max_frames, contract.ring_bytes}, maps,
+                                          tracer_->stack_maps());
+            },
+            [](const std::string& text) { say(text); });
+    }
+    collector_->watch_contract([this, contract] { return ContractTracer::load(contract, tracer_->stack_maps()); },
+                               std::move(recipes));
 }
 
 /// With several processes, those that end or cannot be traced are left out with a word; one at least must remain.
@@ -463,6 +480,11 @@ Status Session::run() {
         if (const auto info = read_process_info(pid); !info && pids->size() == 1) {
             return tl::unexpected(info.error());
         }
+    }
+    if (auto recipes = read_recipes(options_.configs)) {
+        recipes_ = std::move(*recipes);
+    } else {
+        return tl::unexpected(recipes.error());
     }
     if (auto status = prepare(); !status) {
         return status;

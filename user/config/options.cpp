@@ -139,6 +139,16 @@ void add_listen_options(CLI::App& app, Options& options, RawTexts& raw) {
         ->type_name("CERT,KEY");
 }
 
+void add_config_option(CLI::App& app, Options& options) {
+    app.add_option(
+           "--config", options.configs,
+           "recipes: how a program's own functions and probes tell of its resources. A file, or postgresql, sqlite, openssl, "
+           "mariadb, pthread; may be given more than once")
+        ->type_name("FILE.toml")
+        ->expected(1)
+        ->take_all();
+}
+
 void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     add_target_options(app, options);
     app.add_option("--duration", raw.duration, "stop after that time (default: when the process ends, or on Ctrl-C)")
@@ -155,6 +165,7 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--allocator", options.allocator,
                    "auto, libc, jemalloc, tcmalloc, mimalloc, program, or a library's file name")
         ->type_name("NAME");
+    add_config_option(app, options);
     app.add_option("--max-live", options.max_live,
                    "live blocks that can be followed at once (1000000); each takes about 110 bytes")
         ->type_name("N")
@@ -209,6 +220,7 @@ void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
         app.add_subcommand("probes", "what would be attached, and where; how often it would be hit. Attaches nothing that stays");
     add_target_options(*probes, options);
     probes->add_option("--allocator", options.allocator, "as for tracing")->type_name("NAME");
+    add_config_option(*probes, options);
     probes->add_option("--max-overhead", raw.max_overhead, "what to tell the mode for, as for tracing (5%)")
         ->check(percent_validator());
     probes->add_option("--duration", raw.duration, "count calls for so long (default: 200ms; up to 1s where there are few)")

@@ -38,6 +38,7 @@ struct Options {
     std::uint64_t sample_interval = 0; ///< bytes, where fixed
     double max_overhead = 0.05;        ///< share of the target's CPU time that automatic keeps to
     std::string allocator = "auto";
+    std::vector<std::string> configs; ///< files of recipes, or bare names of those that come with memtrace
     std::uint32_t max_live = 1'000'000;
     unsigned max_frames = 64;
     std::string attach = "auto"; ///< auto | uprobe_session | uprobe_multi | perf_event

@@ -239,6 +239,14 @@ double ContractTracer::program_ns() const {
     return impl_->timer.mean_ns(0);
 }
 
+ContractMaps ContractTracer::maps() const {
+    ContractMaps maps{};
+    for (std::size_t i = 0; i < maps.size(); ++i) {
+        maps[i] = bpf_object__find_map_fd_by_name(impl_->skeleton->obj, kContractMaps[i]);
+    }
+    return maps;
+}
+
 mt_stack ContractTracer::read_stack(std::uint64_t key, std::uint64_t code) const {
     return read_stack_or_code(Impl::fd(impl_->skeleton->maps.contract_stacks), key, code);
 }

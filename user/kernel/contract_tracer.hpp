@@ -3,6 +3,7 @@
 // kernel, which lowers the semaphores when memtrace ends however it ends. One thread.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -23,6 +24,11 @@ struct ContractLimits {
     std::uint32_t max_frames = 64;
     std::uint32_t ring_bytes = 8u << 20; ///< a power of two
 };
+
+/// What other BPF objects that tell the same records share with this one, by name: descriptors, which belong to the tracer.
+constexpr std::array kContractMaps = {"contract_processes", "contract_counters", "contract_stacks", "contract_threads",
+                                      "contract_records"};
+using ContractMaps = std::array<int, kContractMaps.size()>;
 
 class ContractTracer {
 public:
@@ -56,6 +62,7 @@ public:
     void update_costs(std::uint64_t now_ns);
     /// Mean time that one hit runs the program, nanoseconds, the trap not counted; 0: none has been seen.
     [[nodiscard]] double program_ns() const;
+    [[nodiscard]] ContractMaps maps() const;
 
     /// Of a record, which says both; without its stack where none was stored.
     [[nodiscard]] mt_stack read_stack(std::uint64_t key, std::uint64_t code) const;

@@ -25,8 +25,8 @@ struct Function {
     Placement placement;
 };
 
-std::uint64_t address_of(const ProbeObject& object, std::uint64_t file_offset) {
-    for (const auto& segment : object.code) {
+std::uint64_t address_of(const std::vector<ElfSegment>& code, std::uint64_t file_offset) {
+    for (const auto& segment : code) {
         if (file_offset >= segment.file_offset && file_offset - segment.file_offset < segment.file_size) {
             return file_offset - segment.file_offset + segment.address;
         }
@@ -42,17 +42,17 @@ std::uint8_t arguments_read(const FunctionSignature& signature) {
     return wanted;
 }
 
-Function place_function(int fd, const ProbeObject& object, std::uint64_t file_offset, std::uint64_t size, std::uint8_t arguments,
-                        LongNops long_nops) {
+Function place_function(int fd, const std::vector<ElfSegment>& segments, const FunctionToPlace& wanted, LongNops long_nops) {
     Function function;
-    function.file_offset = file_offset;
-    auto code = read_bytes(fd, file_offset, size != 0 ? std::min<std::uint64_t>(size, kMaxFunctionBytes) : kUnknownFunctionBytes);
+    function.file_offset = wanted.file_offset;
+    const auto size = wanted.size != 0 ? std::min<std::uint64_t>(wanted.size, kMaxFunctionBytes) : kUnknownFunctionBytes;
+    auto code = read_bytes(fd, wanted.file_offset, size);
     if (!code) {
         function.placement.reason = code.error().message;
         return function;
     }
     function.code = std::move(*code);
-    function.request = {function.code, size, address_of(object, file_offset), arguments, long_nops};
+    function.request = {function.code, wanted.size, address_of(segments, wanted.file_offset), wanted.arguments, long_nops};
     function.placement = place_probe(function.request);
     return function;
 }
@@ -86,7 +86,7 @@ AddressRange behind_entries(const std::vector<Function>& functions) {
 }
 
 /// Cold parts of functions lie elsewhere and may jump back: looks for such jumps in all of the file's code.
-void keep_off_far_jumps(int fd, const ProbeObject& object, std::vector<Function>& functions) {
+void keep_off_far_jumps(int fd, const std::vector<ElfSegment>& code, std::vector<Function>& functions) {
     const auto around = behind_entries(functions);
     const auto avoid = [&](const AddressRange& targets, const char* reason) {
         for (auto& function : functions) {
@@ -96,7 +96,7 @@ void keep_off_far_jumps(int fd, const ProbeObject& object, std::vector<Function>
             }
         }
     };
-    for (const auto& segment : object.code) {
+    for (const auto& segment : code) {
         for (std::uint64_t at = 0; at < segment.file_size && around.last != 0; at += kTextChunk) {
             const auto size = std::min<std::uint64_t>(kTextChunk + kLongestJump, segment.file_size - at);
             const auto text = read_bytes(fd, segment.file_offset + at, size);
@@ -112,26 +112,40 @@ void keep_off_far_jumps(int fd, const ProbeObject& object, std::vector<Function>
 }
 
 ProbePlan make_plan(const UniqueFd& fd, const ProbeObject& object, LongNops long_nops) {
-    std::vector<Function> functions;
+    std::vector<FunctionToPlace> functions;
     functions.reserve(object.points.size() + object.hooks.size());
     for (const auto& point : object.points) {
-        functions.push_back(place_function(fd.get(), object, point.file_offset, point.size,
-                                           arguments_read(function_table()[point.function]), long_nops));
+        functions.push_back({point.file_offset, point.size, arguments_read(function_table()[point.function])});
     }
     for (const auto& hook : object.hooks) {
-        functions.push_back(place_function(fd.get(), object, hook.file_offset, hook.size, 0, long_nops));
+        functions.push_back({hook.file_offset, hook.size, 0});
     }
-    keep_off_other_entries(functions);
-    keep_off_far_jumps(fd.get(), object, functions);
     ProbePlan plan;
-    for (auto& function : functions) {
+    for (auto& placement : place_functions(fd.get(), object.code, functions, long_nops)) {
         auto& to = plan.points.size() < object.points.size() ? plan.points : plan.hooks;
-        to.push_back(std::move(function.placement));
+        to.push_back(std::move(placement));
     }
     return plan;
 }
 
 } // namespace
+
+std::vector<Placement> place_functions(int fd, const std::vector<ElfSegment>& code, const std::vector<FunctionToPlace>& wanted,
+                                       LongNops long_nops) {
+    std::vector<Function> functions;
+    functions.reserve(wanted.size());
+    for (const auto& function : wanted) {
+        functions.push_back(place_function(fd, code, function, long_nops));
+    }
+    keep_off_other_entries(functions);
+    keep_off_far_jumps(fd, code, functions);
+    std::vector<Placement> placements;
+    placements.reserve(functions.size());
+    for (auto& function : functions) {
+        placements.push_back(std::move(function.placement));
+    }
+    return placements;
+}
 
 const ProbePlan& ProbePlanner::plan(const ProbeObject& object) {
     const UniqueFd fd(::open(object.open_path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));

@@ -12,6 +12,17 @@
 
 namespace memtrace {
 
+struct FunctionToPlace {
+    std::uint64_t file_offset = 0;
+    std::uint64_t size = 0;     ///< by its symbol; 0 = unknown
+    std::uint8_t arguments = 0; ///< bit n set: argument n is read at the probe
+};
+
+/// Where to probe functions of one open file, whose executable segments are `code`; parallel to `wanted`. Reads all of its code. What
+/// cannot be read is probed at the entries.
+std::vector<Placement> place_functions(int fd, const std::vector<ElfSegment>& code, const std::vector<FunctionToPlace>& wanted,
+                                       LongNops long_nops);
+
 struct ProbePlan {
     std::vector<Placement> points; ///< parallel to ProbeObject::points
     std::vector<Placement> hooks;  ///< parallel to ProbeObject::hooks

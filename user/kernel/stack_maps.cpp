@@ -14,17 +14,21 @@ StackMaps stack_maps_of(const bpf_object* object) {
     return maps;
 }
 
-Status share_stack_maps(bpf_object* object, const StackMaps& maps) {
-    for (std::size_t i = 0; i < maps.size(); ++i) {
-        auto* const map = bpf_object__find_map_by_name(object, kStackMaps[i]);
+Status share_maps(bpf_object* object, std::span<const char* const> names, std::span<const int> maps) {
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        auto* const map = bpf_object__find_map_by_name(object, names[i]);
         if (map == nullptr) {
-            return fail(std::string("an object that unwinds stacks has no map ") + kStackMaps[i]);
+            return fail(std::string("an object that is to share it has no map ") + names[i]);
         }
         if (const int error = bpf_map__reuse_fd(map, maps[i]); error != 0) {
-            return fail_errno(std::string("cannot share the map ") + kStackMaps[i], -error);
+            return fail_errno(std::string("cannot share the map ") + names[i], -error);
         }
     }
     return {};
+}
+
+Status share_stack_maps(bpf_object* object, const StackMaps& maps) {
+    return share_maps(object, kStackMaps, maps);
 }
 
 } // namespace memtrace

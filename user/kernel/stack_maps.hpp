@@ -3,12 +3,16 @@
 #pragma once
 
 #include <array>
+#include <span>
 
 #include "base/result.hpp"
 
 struct bpf_object;
 
 namespace memtrace {
+
+/// Gives `object`, opened and not loaded yet, another object's maps in the place of its own of the same names. `maps` are descriptors, as many.
+Status share_maps(bpf_object* object, std::span<const char* const> names, std::span<const int> maps);
 
 /// By name, as bpf/process_maps.h and bpf/unwind_maps.h define them.
 constexpr std::array kStackMaps = {"slots", "processes", "unwind_shards", "known_walks"};

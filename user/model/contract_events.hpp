@@ -81,6 +81,17 @@ struct ResourceTold {
     std::uint64_t idle_ns = 0; ///< alive: last used so long before
 };
 
+/// What is known of a kind of resources beforehand. Kinds of which it is not told belong to the thread that acquires, have no limits, and
+/// everything of them is told.
+struct ResourceKindDefined {
+    ProcessId process;
+    std::string kind;
+    std::uint64_t max_age_ns = 0;  ///< held for longer is reported; 0 = no limit
+    std::uint64_t max_idle_ns = 0; ///< unused for longer is reported; 0 = no limit
+    bool complete = true;          ///< all that acquires and releases is told: a second release is an error, not a gap
+    bool acquirer_owns = true;     ///< else a resource belongs to nobody until it is used
+};
+
 enum class PoolAction : std::uint8_t { got, put, waited, limited };
 
 struct PoolTold {

@@ -277,6 +277,12 @@ void Model::on(const ResourceTold& event) {
     }
 }
 
+void Model::on(const ResourceKindDefined& event) {
+    if (auto* process = told_of(event.process)) {
+        process->resources.on(event);
+    }
+}
+
 void Model::on(const PoolTold& event) {
     if (auto* process = told_of(event.origin.process)) {
         process->resources.on(event);

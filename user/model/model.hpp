@@ -130,6 +130,7 @@ private:
     void on(const ObjectTold& event);
     void on(const ReferenceTold& event);
     void on(const ResourceTold& event);
+    void on(const ResourceKindDefined& event);
     void on(const PoolTold& event);
     void on(const CleanupTold& event);
     void on(const ThreadEnded& event);

@@ -64,6 +64,18 @@ void ResourceTable::on(const ResourceTold& event) {
     }
 }
 
+void ResourceTable::on(const ResourceKindDefined& event) {
+    const auto index = kind_of(event.kind);
+    if (index == 0 || index >= kinds_.size()) {
+        return; // no room, which is counted
+    }
+    auto& kind = kinds_[index];
+    kind.max_age_ns = event.max_age_ns;
+    kind.max_idle_ns = event.max_idle_ns;
+    kind.complete = event.complete;
+    kind.acquirer_owns = event.acquirer_owns;
+}
+
 void ResourceTable::acquire(const ResourceTold& event, Key key) {
     const bool announced = event.action == ResourceAction::alive;
     if (const auto there = held_.find(key); there != held_.end()) {
@@ -101,7 +113,7 @@ void ResourceTable::acquire(const ResourceTold& event, Key key) {
     resource.used_ns = announced ? since(event.idle_ns, event.origin.mono_ns) : event.origin.mono_ns;
     if (announced) {
         resource.acquired.stack = {}; // the announcer's
-    } else {
+    } else if (kinds_[key.kind].acquirer_owns) {
         own(index, event.origin.tid);
     }
     if (resource.parent_index != kNoIndex) {
@@ -120,7 +132,7 @@ void ResourceTable::touch(const ResourceTold& event, Key key) {
     const auto there = held_.find(key);
     if (there == held_.end()) {
         const auto past = past_.find(key);
-        if (past == past_.end()) {
+        if (past == past_.end() || !kinds_[key.kind].complete) {
             ++counters_.unknown_resources;
         } else if (past->second.released.tid == event.origin.tid ||
                    since(past->second.released.mono_ns, event.origin.mono_ns) >= kSettleNs) {
@@ -142,7 +154,7 @@ void ResourceTable::release(const ResourceTold& event, Key key) {
         }
     }
     if (there == held_.end()) {
-        if (const auto past = past_.find(key); past != past_.end()) {
+        if (const auto past = past_.find(key); past != past_.end() && kinds_[key.kind].complete) {
             add_error(event, key, past->second, true);
         } else {
             ++counters_.unknown_resources;
@@ -155,10 +167,13 @@ void ResourceTable::release(const ResourceTold& event, Key key) {
     ++kind.released;
     kind.lifetimes.add(since(resource.born_ns, event.origin.mono_ns));
     kind.idle.add(std::max(resource.longest_idle_ns, since(resource.used_ns, event.origin.mono_ns)));
-    kind.outlived_thread += resource.thread_ended_ns != 0 ? 1 : 0;
+    // Where the owner is not who gives back (a thread that is joined), that it comes soon after the end says nothing.
+    const auto grace = kind.acquirer_owns ? 0 : kSettleNs;
+    kind.outlived_thread +=
+        resource.thread_ended_ns != 0 && since(resource.thread_ended_ns, event.origin.mono_ns) >= grace ? 1 : 0;
     kind.outlived_parent +=
         resource.parent_gone_ns != 0 && since(resource.parent_gone_ns, event.origin.mono_ns) >= kSettleNs ? 1 : 0;
-    kind.handed_over += resource.tid != 0 && resource.tid != event.origin.tid ? 1 : 0;
+    kind.handed_over += kind.acquirer_owns && resource.tid != 0 && resource.tid != event.origin.tid ? 1 : 0;
     if (const auto children = children_.find(index); children != children_.end()) {
         for (const auto child : children->second) {
             resources_[child].parent_index = kNoIndex;

@@ -49,6 +49,10 @@ struct ResourceKind {
     DurationHistogram lifetimes;       ///< of those released
     DurationHistogram idle;            ///< the longest time between two uses of each
     bool touched = false;              ///< the program tells of uses, so idle means idle
+    std::uint64_t max_age_ns = 0;      ///< as ResourceKindDefined, as all that follows
+    std::uint64_t max_idle_ns = 0;
+    bool complete = true;
+    bool acquirer_owns = true;
 };
 
 struct Resource {
@@ -131,6 +135,7 @@ public:
     explicit ResourceTable(const Limits& limits) : limits_(limits) {}
 
     void on(const ResourceTold& event);
+    void on(const ResourceKindDefined& event);
     void on(const PoolTold& event);
     void on(const CleanupTold& event);
     void on(const ThreadEnded& event);

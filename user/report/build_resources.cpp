@@ -34,7 +34,7 @@ ReportResource build_resource(const Model& model, const ResourceTable& table, co
     ReportResource out;
     out.kind = table.kinds()[resource.kind].name;
     out.id = resource_id(resource.id);
-    out.state = judged.judgement.leaked ? "leaked" : "live";
+    out.state = judged.judgement.leaked ? "leaked" : judged.judgement.overdue ? "overdue" : "live";
     out.age_s = seconds_between(resource.born_ns, now_ns);
     out.idle_s = seconds_between(resource.used_ns, now_ns);
     out.bytes = resource.bytes;

@@ -45,10 +45,11 @@ void add_told_to_verdict(Report& report) {
         count(errors, error.verdict, error.count, 0, error.kind);
     }
     Findings leaked;
+    Findings overdue;
     Findings resource_errors;
     Findings pools;
     for (const auto& resource : report.resources.listed) {
-        count(leaked, resource.verdict, 1, resource.bytes, resource.kind);
+        count(resource.state == "overdue" ? overdue : leaked, resource.verdict, 1, resource.bytes, resource.kind);
     }
     for (const auto& error : report.resources.errors) {
         count(resource_errors, error.verdict, error.count, 0, error.error + " of " + error.kind);
@@ -74,6 +75,11 @@ void add_told_to_verdict(Report& report) {
                       (leaked.sure > 1 ? ", ...)" : ")"));
         verdict.evidence["leaked_resources"] = std::to_string(leaked.sure);
     }
+    if (overdue.sure != 0) {
+        add(sure, plural(overdue.sure, "resource is held beyond its limit", "resources are held beyond their limits") + " (" +
+                      overdue.what + (overdue.sure > 1 ? ", ...)" : ")"));
+        verdict.evidence["overdue_resources"] = std::to_string(overdue.sure);
+    }
     if (resource_errors.sure != 0) {
         add(sure, plural(resource_errors.sure, "resource error", "resource errors") + " (" + resource_errors.what +
                       (resource_errors.sure > 1 ? ", ...)" : ")"));
@@ -84,7 +90,7 @@ void add_told_to_verdict(Report& report) {
                       (pools.sure > 1 ? ", ...)" : ")"));
         verdict.evidence["exhausted_pools"] = std::to_string(pools.sure);
     }
-    const auto suspects = cycles.suspect + errors.suspect + leaked.suspect + resource_errors.suspect;
+    const auto suspects = cycles.suspect + errors.suspect + leaked.suspect + overdue.suspect + resource_errors.suspect;
     if (!sure.empty()) {
         verdict.text = verdict.class_name == "leak" ? verdict.text + "; " + sure : sure;
         verdict.class_name = "leak";

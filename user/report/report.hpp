@@ -187,7 +187,7 @@ struct ReportReferences {
 struct ReportResource {
     std::string kind;
     std::string id;
-    std::string state = "live"; ///< live | leaked: who could give it back has gone
+    std::string state = "live"; ///< live | leaked: who could give it back has gone | overdue: beyond a limit of its kind
     double age_s = 0;
     double idle_s = 0; ///< since it was last used
     std::uint64_t bytes = 0;

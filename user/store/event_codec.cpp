@@ -73,6 +73,8 @@ template <>
 constexpr std::uint16_t kKind<HandlePlaced> = 25;
 template <>
 constexpr std::uint16_t kKind<StorageTold> = 26;
+template <>
+constexpr std::uint16_t kKind<ResourceKindDefined> = 28;
 
 // A T, const where it is written and not const where it is read.
 template <typename T, typename Of>
@@ -199,6 +201,10 @@ void fields(A& archive, Is<HandlePlaced> auto& e) {
 template <typename A>
 void fields(A& archive, Is<StorageTold> auto& e) {
     archive(e.origin, e.action, e.address, e.bytes, e.holder, e.from);
+}
+template <typename A>
+void fields(A& archive, Is<ResourceKindDefined> auto& e) {
+    archive(e.process, e.kind, e.max_age_ns, e.max_idle_ns, e.complete, e.acquirer_owns);
 }
 
 // The fewest bytes that an element of a vector takes: what a count is checked against before anything is reserved for it.

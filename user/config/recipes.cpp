@@ -1,0 +1,266 @@
+#include "config/recipes.hpp"
+
+#define TOML_EXCEPTIONS 0 // errors are returned
+#include <fcntl.h>
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <iterator>
+#include <map>
+
+#include "base/fd.hpp"
+#include "config/options.hpp"
+
+namespace memtrace {
+
+namespace {
+
+constexpr std::size_t kMaxKindBytes = 63; // what a record of the contract tier has room for
+constexpr std::size_t kMaxObjects = 16;
+/// What else may stand in a configuration file, for other readers.
+constexpr std::string_view kOthers[] = {"alerts", "alert", "silence", "sink", "action"};
+
+std::string where(const std::string& file, const toml::source_region& source) {
+    return file + ":" + std::to_string(source.begin.line);
+}
+
+/// The file's own texts may have anything in them.
+Error on_one_line(Error error) {
+    std::replace_if(error.message.begin(), error.message.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
+    return error;
+}
+
+bool is_kind(const std::string& text) {
+    return text.size() <= kMaxKindBytes && std::all_of(text.begin(), text.end(), [](char c) {
+               return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                      std::string_view("-_.").find(c) != std::string_view::npos;
+           });
+}
+
+/// One [[resource]] of a file.
+class RecipeReader {
+public:
+    RecipeReader(const std::string& file, const toml::table& table) : file_(file), table_(table) {
+        recipe_.where = where(file, table.source());
+    }
+
+    Result<ResourceRecipe> read() {
+        for (const auto& [key, value] : table_) {
+            if (auto status = take(std::string(key.str()), value); !status) {
+                return fail(where(file_, value.source()) + ": " + status.error().message);
+            }
+        }
+        if (auto problem = check(); !problem.empty()) {
+            return fail(recipe_.where + ": " + problem);
+        }
+        if (recipe_.objects.empty()) {
+            recipe_.objects = {"*"};
+        }
+        return std::move(recipe_);
+    }
+
+private:
+    Status take(const std::string& key, const toml::node& value) {
+        if (key == "kind") {
+            return take_text(key, value, recipe_.kind);
+        }
+        if (key == "object") {
+            return take_texts(key, value, [&](const std::string& text) -> Status {
+                recipe_.objects.push_back(text);
+                return recipe_.objects.size() <= kMaxObjects ? Status() : fail("more than 16 objects");
+            });
+        }
+        if (key == "max_age" || key == "max_idle") {
+            std::string text;
+            if (auto status = take_text(key, value, text); !status) {
+                return status;
+            }
+            const auto duration = parse_duration(text);
+            if (!duration || *duration == 0) {
+                return duration ? fail(key + " is longer than nothing") : tl::unexpected(duration.error().in(key));
+            }
+            (key == "max_age" ? recipe_.max_age_ns : recipe_.max_idle_ns) = *duration;
+            return {};
+        }
+        if (key == "complete") {
+            const auto flag = value.value_exact<bool>();
+            recipe_.complete = flag.value_or(false);
+            return flag ? Status() : fail("complete is true or false");
+        }
+        if (key == "owned_by") {
+            std::string text;
+            auto status = take_text(key, value, text);
+            recipe_.owned_by_user = text == "user";
+            return !status || recipe_.owned_by_user || text == "acquirer" ? status : fail("owned_by is \"acquirer\" or \"user\"");
+        }
+        auto* const action = key == "acquire"   ? &recipe_.acquire
+                             : key == "share"   ? &recipe_.share
+                             : key == "touch"   ? &recipe_.touch
+                             : key == "release" ? &recipe_.release
+                                                : nullptr;
+        if (action == nullptr) {
+            return fail("unknown key \"" + key +
+                        "\" (known: kind object acquire share touch release max_age max_idle complete owned_by)");
+        }
+        return take_texts(key, value, [&](const std::string& text) { return take_signature(key, text, *action); });
+    }
+
+    Status take_signature(const std::string& key, const std::string& text, std::vector<RecipeSignature>& action) {
+        auto signature = parse_recipe_signature(text);
+        if (!signature) {
+            return tl::unexpected(signature.error());
+        }
+        const bool yields = signature->id == RecipeId::out || signature->id == RecipeId::returned;
+        const bool describes = signature->parent != 0 || signature->bytes != 0 || signature->name_argument != 0;
+        if (key != "acquire" && (yields || describes)) {
+            return fail("\"" + text + "\": only acquire has *id, -> id, parent, bytes and name");
+        }
+        if (++signatures_ > kMaxRecipeSignatures) {
+            return fail("more than " + std::to_string(kMaxRecipeSignatures) + " signatures");
+        }
+        action.push_back(std::move(*signature));
+        return {};
+    }
+
+    static Status take_text(const std::string& key, const toml::node& value, std::string& to) {
+        const auto text = value.value_exact<std::string>();
+        to = text.value_or("");
+        return text && !text->empty() ? Status() : fail(key + " is a text");
+    }
+
+    /// One text, or an array of them.
+    template <typename Take>
+    static Status take_texts(const std::string& key, const toml::node& value, const Take& take) {
+        std::string text;
+        const auto* const array = value.as_array();
+        if (array == nullptr) {
+            auto status = take_text(key, value, text);
+            return status ? take(text) : fail(key + " is a text, or an array of texts");
+        }
+        for (const auto& element : *array) {
+            if (!take_text(key, element, text)) {
+                return fail(key + " is a text, or an array of texts");
+            }
+            if (auto status = take(text); !status) {
+                return status;
+            }
+        }
+        return {};
+    }
+
+    [[nodiscard]] std::string check() const {
+        if (recipe_.kind.empty()) {
+            return "a resource needs a kind";
+        }
+        if (!is_kind(recipe_.kind)) {
+            return "a kind has letters, digits, - _ and ., at most " + std::to_string(kMaxKindBytes);
+        }
+        if (recipe_.acquire.empty() || recipe_.release.empty()) {
+            return recipe_.kind + " needs acquire and release";
+        }
+        return "";
+    }
+
+    const std::string& file_;
+    const toml::table& table_;
+    ResourceRecipe recipe_;
+    std::size_t signatures_ = 0;
+};
+
+std::string directory_of_program() {
+    char path[4096];
+    const auto length = ::readlink("/proc/self/exe", path, sizeof(path));
+    const std::string program(path, length > 0 ? static_cast<std::size_t>(length) : 0);
+    return program.substr(0, program.rfind('/') + 1);
+}
+
+/// Of one that came with memtrace, by its bare name, as installed or as built; `name` itself where it is a path.
+std::vector<std::string> places_of(const std::string& name) {
+    if (name.find_first_of("/.") != std::string::npos) {
+        return {name};
+    }
+    const auto program = directory_of_program();
+    return {program + "../share/memtrace/recipes/" + name + ".toml", program + "../scripts/recipes/" + name + ".toml", name};
+}
+
+Result<std::string> read_file(const std::string& name) {
+    UniqueFd fd;
+    for (const auto& place : places_of(name)) {
+        fd = UniqueFd(::open(place.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+        if (fd) {
+            break;
+        }
+    }
+    if (!fd) {
+        return fail_errno("cannot open the recipes " + name, errno);
+    }
+    std::string text(kMaxRecipeBytes + 1, '\0');
+    std::size_t filled = 0;
+    for (ssize_t count = 1; count > 0 && filled < text.size(); filled += static_cast<std::size_t>(count)) {
+        count = ::read(fd.get(), text.data() + filled, text.size() - filled);
+        if (count < 0) {
+            return fail_errno("cannot read the recipes " + name, errno);
+        }
+    }
+    text.resize(filled);
+    return filled <= kMaxRecipeBytes ? Result<std::string>(text) : fail(name + " is too large for recipes: more than 1 MiB");
+}
+
+Result<std::vector<ResourceRecipe>> read_table(std::string_view text, const std::string& name) {
+    const auto parsed = toml::parse(text, name);
+    if (!parsed) {
+        return fail(where(name, parsed.error().source()) + ": " + std::string(parsed.error().description()));
+    }
+    std::vector<ResourceRecipe> recipes;
+    for (const auto& [key, value] : parsed.table()) {
+        if (std::find(std::begin(kOthers), std::end(kOthers), key.str()) != std::end(kOthers)) {
+            continue;
+        }
+        const auto* const resources = value.as_array();
+        if (key.str() != "resource" || resources == nullptr || !resources->is_homogeneous<toml::table>()) {
+            return fail(where(name, value.source()) + ": expected [[resource]], not " + std::string(key.str()));
+        }
+        for (const auto& resource : *resources) {
+            auto recipe = RecipeReader(name, *resource.as_table()).read();
+            if (!recipe) {
+                return tl::unexpected(recipe.error());
+            }
+            recipes.push_back(std::move(*recipe));
+            if (recipes.size() > kMaxRecipes) {
+                return fail(name + ": more than " + std::to_string(kMaxRecipes) + " resources");
+            }
+        }
+    }
+    return parsed.table().empty() ? fail(name + ": no [[resource]]") : Result<std::vector<ResourceRecipe>>(std::move(recipes));
+}
+
+} // namespace
+
+Result<std::vector<ResourceRecipe>> parse_recipes(std::string_view text, const std::string& name) {
+    return read_table(text, name).map_error(on_one_line);
+}
+
+Result<std::vector<ResourceRecipe>> read_recipes(const std::vector<std::string>& files) {
+    std::vector<ResourceRecipe> all;
+    std::map<std::string, std::string> known; // kind -> where
+    for (const auto& file : files) {
+        const auto text = read_file(file);
+        auto recipes = text ? parse_recipes(*text, file) : Result<std::vector<ResourceRecipe>>(tl::unexpected(text.error()));
+        if (!recipes) {
+            return recipes;
+        }
+        for (auto& recipe : *recipes) {
+            if (const auto [there, fresh] = known.emplace(recipe.kind, recipe.where); !fresh) {
+                return fail(recipe.where + ": " + recipe.kind + " is described in " + there->second + " already");
+            }
+            all.push_back(std::move(recipe));
+        }
+    }
+    return all.size() <= kMaxRecipes ? Result<std::vector<ResourceRecipe>>(std::move(all))
+                                     : fail("more than " + std::to_string(kMaxRecipes) + " resources");
+}
+
+} // namespace memtrace
