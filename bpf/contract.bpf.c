@@ -12,21 +12,13 @@
 #include <bpf/usdt.bpf.h>
 
 #include "bpf/contract_maps.h"
-#include "bpf/user_stack.h"
+#include "bpf/tier.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u64 wake_up_at = 1 << 20; /* bytes of records (user): a quarter of the ring */
 
-#define MT_CONTRACT_COUNT(key, name) mt_contract_count((key), MT_COUNTER_##name)
-
-static __always_inline void mt_contract_count(mt_process_key key, __u32 counter) {
-    __u32 slot = MT_PROCESS_SLOT(key);
-    struct mt_counters* c = bpf_map_lookup_elem(&contract_counters, &slot);
-    if (c && counter < MT_COUNTER_COUNT) {
-        __sync_fetch_and_add(&c->value[counter], 1);
-    }
-}
+#define MT_CONTRACT_COUNT(key, name) mt_count_in(&contract_counters, (key), MT_COUNTER_##name)
 
 static __always_inline struct mt_contract_process* mt_contract_process(struct task_struct* task) {
     __u32 tgid = task->tgid;
@@ -37,19 +29,8 @@ static __always_inline struct mt_contract_process* mt_contract_process(struct ta
 /* The stack at the probe. */
 static __always_inline void mt_contract_stack(struct pt_regs* ctx, struct mt_contract_thread* thread) {
     struct mt_contract_record* head = &thread->record.head;
-    struct mt_stack* stack = &thread->scratch.stack;
-    __u32 slot = MT_PROCESS_SLOT(head->key);
-    struct mt_counters* c = bpf_map_lookup_elem(&contract_counters, &slot);
-    __u64 hash = mt_user_stack(ctx, &thread->scratch, &head->code);
-
-    if (hash && c) {
-        mt_count_stop(c, thread->scratch.recipe.stop);
-    }
-    head->stack = hash;
-    if (hash && !bpf_map_lookup_elem(&contract_stacks, &hash) && bpf_map_update_elem(&contract_stacks, &hash, stack, BPF_ANY)) {
-        MT_CONTRACT_COUNT(head->key, contract_stacks_full);
-        head->stack = 0;
-    }
+    head->stack = mt_kept_stack(&contract_counters, &contract_stacks, head->key, MT_COUNTER_contract_stacks_full, ctx,
+                                &thread->scratch, &head->code);
 }
 
 /* An answer that somebody waits for is heard of at once, all else when there is much of it or the collector looks. */

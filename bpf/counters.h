@@ -53,7 +53,12 @@
     X(contract_stacks_full, 1, "stacks of the contract tier cut to their first address: the table is full")                      \
     X(contract_state_lost, 1, "contract probes hit for nothing: no memory for the thread's state")                               \
     X(contract_unreadable, 1, "arguments of contract probes that could not be read")                                             \
-    X(contract_records_lost, 1, "what a program told of itself unheard: the contract tier's ring buffer was full")
+    X(contract_records_lost, 1, "what a program told of itself unheard: the contract tier's ring buffer was full")               \
+    X(resources_stacks_full, 1, "stacks of the resources tier cut to their first address: the table is full")                    \
+    X(resources_state_lost, 1, "resources acquired unheard: no memory for the thread's state")                                   \
+    X(resources_unreadable, 1, "system calls whose resources could not be read from the process's memory")                       \
+    X(resources_records_lost, 1, "resources acquired or released unheard: the resources tier's ring buffer was full")            \
+    X(resources_found, 0, "resources that came or went unheard, and were found out in /proc: of these no call site is known")
 
 enum mt_counter {
 #define MT_COUNTER_ENUM(name, loss, text) MT_COUNTER_##name,

@@ -21,6 +21,9 @@ static __always_inline __u64 mt_instruction(struct pt_regs* regs) {
 static __always_inline struct mt_arguments mt_syscall_arguments(struct pt_regs* regs) {
     return (struct mt_arguments){{0, regs->di, regs->si, regs->dx, regs->r10, regs->r8, regs->r9, 0}};
 }
+static __always_inline __u64 mt_syscall_number(struct pt_regs* regs) {
+    return regs->orig_ax;
+}
 /* True where the thread is in the kernel for a system call: then its instruction pointer is a return address already. */
 static __always_inline int mt_in_system_call(struct pt_regs* regs) {
     return (__s64)regs->orig_ax >= 0;
@@ -71,7 +74,10 @@ static __always_inline __u64 mt_instruction(struct pt_regs* regs) {
 }
 static __always_inline struct mt_arguments mt_syscall_arguments(struct pt_regs* regs) {
     __u64* x = MT_REGS(regs)->regs;
-    return (struct mt_arguments){{0, MT_REGS(regs)->regs[0], x[1], x[2], x[3], x[4], x[5], 0}};
+    return (struct mt_arguments){{0, regs->orig_x0, x[1], x[2], x[3], x[4], x[5], 0}};
+}
+static __always_inline __u64 mt_syscall_number(struct pt_regs* regs) {
+    return (__u32)regs->syscallno;
 }
 static __always_inline int mt_in_system_call(struct pt_regs* regs) {
     (void)regs;

@@ -73,8 +73,9 @@ TEST(EventCodec, PayloadsOfTheContractAreThoseOfTheSpecification) {
               told + packed(u8{2}, u64{5}, u64{6}, "T", u64{7}, u64{8}));
     EXPECT_EQ(payload_of(ReferenceTold{origin, ReferenceAction::moved, 5, 6, 7, true, 8}),
               told + packed(u8{2}, u64{5}, u64{6}, u64{7}, u8{1}, u64{8}));
-    EXPECT_EQ(payload_of(ResourceTold{origin, ResourceAction::released, "kind", 5, 6, 7, "name", 8, 9}),
-              told + packed(u8{3}, "kind", u64{5}, u64{6}, u64{7}, "name", u64{8}, u64{9}));
+    EXPECT_EQ(payload_of(ResourceTold{origin, ResourceAction::released, "kind", 5, 6, 7, "name", 8, 9, true}),
+              told + packed(u8{3}, "kind", u64{5}, u64{6}, u64{7}, "name", u64{8}, u64{9}, u8{1}));
+    EXPECT_EQ(payload_of(ResourcesStarted{{1}, {"a"}, 1024}), packed(u32{1}, u32{1}, "a", u64{1024}));
     EXPECT_EQ(payload_of(PoolTold{origin, PoolAction::limited, 5, "name", 6, 7}),
               told + packed(u8{3}, u64{5}, "name", u64{6}, u64{7}));
     EXPECT_EQ(payload_of(CleanupTold{origin, true, 3, 5, 6}), told + packed(u8{1}, u32{3}, u64{5}, u64{6}));

@@ -1,0 +1,33 @@
+/* What the tiers beside the heap's do alike, each with maps of its own: `counters` by slot, `stacks` by hash. */
+#ifndef MEMTRACE_TIER_H
+#define MEMTRACE_TIER_H
+
+#include "bpf/user_stack.h"
+
+static __always_inline void mt_count_in(void* counters, mt_process_key key, __u32 counter) {
+    __u32 slot = MT_PROCESS_SLOT(key);
+    struct mt_counters* c = bpf_map_lookup_elem(counters, &slot);
+    if (c && counter < MT_COUNTER_COUNT) {
+        __sync_fetch_and_add(&c->value[counter], 1);
+    }
+}
+
+/* The stack of the current thread as mt_user_stack has it, kept in `stacks`. Returns its key there; 0 where it has none, or no room: then
+ * `full` counts it, and the innermost address, `*code`, has to do. */
+static __always_inline __u64 mt_kept_stack(void* counters, void* stacks, mt_process_key key, __u32 full, struct pt_regs* regs,
+                                           struct mt_stack_scratch* scratch, __u64* code) {
+    __u32 slot = MT_PROCESS_SLOT(key);
+    struct mt_counters* c = bpf_map_lookup_elem(counters, &slot);
+    __u64 hash = mt_user_stack(regs, scratch, code);
+
+    if (hash && c) {
+        mt_count_stop(c, scratch->recipe.stop);
+    }
+    if (hash && !bpf_map_lookup_elem(stacks, &hash) && bpf_map_update_elem(stacks, &hash, &scratch->stack, BPF_ANY)) {
+        mt_count_in(counters, key, full);
+        return 0;
+    }
+    return hash;
+}
+
+#endif
