@@ -29,8 +29,8 @@ static __always_inline struct mt_contract_process* mt_contract_process(struct ta
 /* The stack at the probe. */
 static __always_inline void mt_contract_stack(struct pt_regs* ctx, struct mt_contract_thread* thread) {
     struct mt_contract_record* head = &thread->record.head;
-    head->stack = mt_kept_stack(&contract_counters, &contract_stacks, head->key, MT_COUNTER_contract_stacks_full, ctx,
-                                &thread->scratch, &head->code);
+    head->stack = mt_kept_stack(&contract_counters, &contract_stacks, head->key, MT_COUNTER_contract_stacks_full,
+                                &thread->scratch, mt_user_stack(ctx, &thread->scratch, &head->code));
 }
 
 /* An answer that somebody waits for is heard of at once, all else when there is much of it or the collector looks. */

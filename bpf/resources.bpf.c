@@ -72,7 +72,9 @@ static __always_inline void mt_send_released(mt_process_key key, enum mt_resourc
 static __always_inline struct mt_resource_thread* mt_acquiring_thread(mt_process_key key, enum mt_resource_family family) {
     struct task_struct* task = bpf_get_current_task_btf();
     struct mt_resource_thread* thread = bpf_task_storage_get(&resource_threads, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+    struct pt_regs* regs = (struct pt_regs*)bpf_task_pt_regs(task);
     struct mt_resource_record* head;
+    __u64 hash;
 
     if (!thread) {
         MT_RESOURCE_COUNT(key, resources_state_lost);
@@ -80,8 +82,10 @@ static __always_inline struct mt_resource_thread* mt_acquiring_thread(mt_process
     }
     head = &thread->record.head;
     *head = mt_resource_record(key, MT_RESOURCE_ACQUIRED, family, 0);
-    head->stack = mt_kept_stack(&resource_counters, &resource_stacks, key, MT_COUNTER_resources_stacks_full,
-                                (struct pt_regs*)bpf_task_pt_regs(task), &thread->scratch, &head->code);
+    hash = family == MT_RESOURCE_THREAD ? mt_caller_stack(regs, &thread->scratch, &head->code)
+                                        : mt_user_stack(regs, &thread->scratch, &head->code);
+    head->stack =
+        mt_kept_stack(&resource_counters, &resource_stacks, key, MT_COUNTER_resources_stacks_full, &thread->scratch, hash);
     return thread;
 }
 

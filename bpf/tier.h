@@ -12,13 +12,12 @@ static __always_inline void mt_count_in(void* counters, mt_process_key key, __u3
     }
 }
 
-/* The stack of the current thread as mt_user_stack has it, kept in `stacks`. Returns its key there; 0 where it has none, or no room: then
- * `full` counts it, and the innermost address, `*code`, has to do. */
-static __always_inline __u64 mt_kept_stack(void* counters, void* stacks, mt_process_key key, __u32 full, struct pt_regs* regs,
-                                           struct mt_stack_scratch* scratch, __u64* code) {
+/* Keeps a stack that was just taken, of that hash, in `stacks`. Returns its key there; 0 where there is none, or no room: then `full` counts
+ * it, and its innermost address has to do. */
+static __always_inline __u64 mt_kept_stack(void* counters, void* stacks, mt_process_key key, __u32 full,
+                                           struct mt_stack_scratch* scratch, __u64 hash) {
     __u32 slot = MT_PROCESS_SLOT(key);
     struct mt_counters* c = bpf_map_lookup_elem(counters, &slot);
-    __u64 hash = mt_user_stack(regs, scratch, code);
 
     if (hash && c) {
         mt_count_stop(c, scratch->recipe.stop);

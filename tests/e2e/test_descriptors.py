@@ -3,6 +3,7 @@ tests/targets/descriptors.c."""
 
 import collections
 import os
+import re
 import stat
 import subprocess
 import tempfile
@@ -36,7 +37,7 @@ def held_by(pid):
     process = Path(f"/proc/{pid}")
     held = collections.Counter(kind_of(path) for path in (process / "fd").iterdir())
     held["os:thread"] = len(list((process / "task").iterdir()))
-    held["os:timer"] = (process / "timers").read_text(encoding="ascii").count("ID:")
+    held["os:timer"] = len(re.findall("^ID:", (process / "timers").read_text(encoding="ascii"), re.MULTILINE))
     return +held
 
 
