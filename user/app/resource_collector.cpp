@@ -245,7 +245,7 @@ void ResourceCollector::tick() {
     read_records();
     ++ticks_;
     for (auto& [pid, process] : followed_) {
-        if (!process.active) {
+        if (!process.active && !process.look) { // from now on nothing is heard, so differences mean nothing
             continue;
         }
         if (const auto limit = descriptor_limit(pid); limit != 0 && limit != process.descriptor_limit) {
