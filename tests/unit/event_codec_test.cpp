@@ -98,8 +98,8 @@ TEST(EventCodec, KindNumbersAreThoseOfTheSpecification) {
     for (const auto& event : testing::sample_events()) {
         kinds[event.index()] = parse_record_header(record_of(event)).kind;
     }
-    EXPECT_EQ(kinds,
-              (std::vector<unsigned>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25}));
+    EXPECT_EQ(kinds, (std::vector<unsigned>{1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 17, 11, 12,
+                                            13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26}));
 }
 
 TEST(EventCodec, NaNKeepsItsBits) {
@@ -118,6 +118,9 @@ bool may_end_at(const Event& event, std::size_t size, std::size_t whole) {
     }
     if (std::holds_alternative<ProcessSample>(event)) {
         return size == 4 + 8 + 8;
+    }
+    if (std::holds_alternative<ResourceTold>(event)) {
+        return size == whole - 1;
     }
     return std::holds_alternative<SiteSample>(event) && size >= 4 + 7 * 8 && (size - 4) % 8 == 0;
 }
