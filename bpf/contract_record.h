@@ -4,19 +4,11 @@
 #define MEMTRACE_CONTRACT_RECORD_H
 
 #include "bpf/contract_maps.h"
-#include "bpf/user_stack.h"
+#include "bpf/tier.h"
 
 const volatile __u64 wake_up_at = 1 << 20; /* bytes of records (user): a quarter of the ring */
 
-#define MT_CONTRACT_COUNT(key, name) mt_contract_count((key), MT_COUNTER_##name)
-
-static __always_inline void mt_contract_count(mt_process_key key, __u32 counter) {
-    __u32 slot = MT_PROCESS_SLOT(key);
-    struct mt_counters* c = bpf_map_lookup_elem(&contract_counters, &slot);
-    if (c && counter < MT_COUNTER_COUNT) {
-        __sync_fetch_and_add(&c->value[counter], 1);
-    }
-}
+#define MT_CONTRACT_COUNT(key, name) mt_count_in(&contract_counters, (key), MT_COUNTER_##name)
 
 static __always_inline struct mt_contract_process* mt_contract_process(struct task_struct* task) {
     __u32 tgid = task->tgid;
@@ -27,18 +19,7 @@ static __always_inline struct mt_contract_process* mt_contract_process(struct ta
 /* Keeps the stack that a walk has found, of `hash`, in `thread`'s scratch, for the record. */
 static __always_inline void mt_contract_keep_stack(struct mt_contract_thread* thread, __u64 hash) {
     struct mt_contract_record* head = &thread->record.head;
-    __u32 slot = MT_PROCESS_SLOT(head->key);
-    struct mt_counters* c = bpf_map_lookup_elem(&contract_counters, &slot);
-
-    if (hash && c) {
-        mt_count_stop(c, thread->scratch.recipe.stop);
-    }
-    head->stack = hash;
-    if (hash && !bpf_map_lookup_elem(&contract_stacks, &hash) &&
-        bpf_map_update_elem(&contract_stacks, &hash, &thread->scratch.stack, BPF_ANY)) {
-        MT_CONTRACT_COUNT(head->key, contract_stacks_full);
-        head->stack = 0;
-    }
+    head->stack = mt_kept_stack(&contract_counters, &contract_stacks, head->key, MT_COUNTER_contract_stacks_full, &thread->scratch, hash);
 }
 
 /* The stack at the probe. */

@@ -7,7 +7,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "bpf/pages_maps.h"
-#include "bpf/user_stack.h"
+#include "bpf/tier.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -15,15 +15,7 @@ const volatile __u32 page_bytes = 4096;
 const volatile __u64 mmap_number = 0; /* of the system calls here (user) */
 const volatile __u64 mremap_number = 0;
 
-#define MT_PAGE_COUNT(key, name) mt_page_count((key), MT_COUNTER_##name)
-
-static __always_inline void mt_page_count(mt_process_key key, __u32 counter) {
-    __u32 slot = MT_PROCESS_SLOT(key);
-    struct mt_counters* c = bpf_map_lookup_elem(&page_counters, &slot);
-    if (c && counter < MT_COUNTER_COUNT) {
-        __sync_fetch_and_add(&c->value[counter], 1);
-    }
-}
+#define MT_PAGE_COUNT(key, name) mt_count_in(&page_counters, (key), MT_COUNTER_##name)
 
 /* The stack of the current thread's user code, into its scratch: as mt_user_stack. */
 static __always_inline __u64 mt_page_stack(mt_process_key key, struct task_struct* task, struct mt_page_thread* thread,

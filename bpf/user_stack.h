@@ -21,6 +21,9 @@ static __always_inline __u64 mt_instruction(struct pt_regs* regs) {
 static __always_inline struct mt_arguments mt_syscall_arguments(struct pt_regs* regs) {
     return (struct mt_arguments){{0, regs->di, regs->si, regs->dx, regs->r10, regs->r8, regs->r9, 0}};
 }
+static __always_inline __u64 mt_syscall_number(struct pt_regs* regs) {
+    return regs->orig_ax;
+}
 /* True where the thread is in the kernel for a system call: then its instruction pointer is a return address already. */
 static __always_inline int mt_in_system_call(struct pt_regs* regs) {
     return (__s64)regs->orig_ax >= 0;
@@ -54,10 +57,10 @@ MT_GLOBAL __u64 mt_unwind_current(struct mt_stack_scratch* scratch) {
                                max_frames, &known);
 }
 
-static __always_inline __u64 mt_walk_current(struct pt_regs* regs, struct mt_stack_scratch* scratch) {
+static __always_inline __u64 mt_walk_current(struct pt_regs* regs, struct mt_stack_scratch* scratch, __u64 sp) {
     /* Behind the instruction, as if it were a call that is to come back: its rule is looked up for the byte before. */
     scratch->recipe.pc = scratch->stack.address[0];
-    scratch->recipe.sp = mt_stack_pointer(regs);
+    scratch->recipe.sp = sp;
     scratch->recipe.bp = mt_frame_pointer(regs);
     scratch->recipe.bx = mt_base_pointer(regs);
     scratch->recipe.stop = 0;
@@ -71,14 +74,17 @@ static __always_inline __u64 mt_instruction(struct pt_regs* regs) {
 }
 static __always_inline struct mt_arguments mt_syscall_arguments(struct pt_regs* regs) {
     __u64* x = MT_REGS(regs)->regs;
-    return (struct mt_arguments){{0, MT_REGS(regs)->regs[0], x[1], x[2], x[3], x[4], x[5], 0}};
+    return (struct mt_arguments){{0, regs->orig_x0, x[1], x[2], x[3], x[4], x[5], 0}};
+}
+static __always_inline __u64 mt_syscall_number(struct pt_regs* regs) {
+    return (__u32)regs->syscallno;
 }
 static __always_inline int mt_in_system_call(struct pt_regs* regs) {
     (void)regs;
     return 1; /* not told apart: the address may be named after the instruction before it */
 }
-static __always_inline __u64 mt_walk_current(struct pt_regs* regs, struct mt_stack_scratch* scratch) {
-    (void)regs, (void)scratch;
+static __always_inline __u64 mt_walk_current(struct pt_regs* regs, struct mt_stack_scratch* scratch, __u64 sp) {
+    (void)regs, (void)scratch, (void)sp;
     return 0;
 }
 
@@ -93,6 +99,18 @@ MT_GLOBAL __u64 mt_frames_of(struct mt_stack* stack, __u64 ip, __u64 sp, __u64 f
     return mt_walk_frames(stack, 1, mt_hash_step(MT_HASH_SEED, ip), sp, fp);
 }
 
+/* Goes on from `code`, a return address, where the stack pointer is `sp`. */
+static __always_inline __u64 mt_user_stack_from(struct pt_regs* regs, struct mt_stack_scratch* scratch, __u64 code, __u64 sp) {
+    __u64 hash;
+    scratch->stack.address[0] = code;
+    hash = mt_walk_current(regs, scratch, sp);
+    if (!hash) {
+        hash = mt_frames_of(&scratch->stack, code, sp, mt_frame_pointer(regs));
+        scratch->recipe.stop = mt_frames_stop(&scratch->stack);
+    }
+    return hash;
+}
+
 /* The stack of the current thread's user code, into scratch->stack. `regs`: of the user code, as bpf_task_pt_regs() has them, or a uprobe's
  * context. `scratch` must be this thread's own (task storage): a program can be preempted by another thread's. `*code` becomes the
  * stack's first address: behind the instruction that the thread stands at, as all addresses of a stack are return addresses. Returns the
@@ -100,20 +118,25 @@ MT_GLOBAL __u64 mt_frames_of(struct mt_stack* stack, __u64 ip, __u64 sp, __u64 f
  * unwinding ended early (mt_count_stop). */
 static __always_inline __u64 mt_user_stack(struct pt_regs* regs, struct mt_stack_scratch* scratch, __u64* code) {
     __u64 ip = mt_instruction(regs);
-    __u64 hash;
 
     if (ip < MT_MIN_CODE_ADDRESS || ip >= MT_MAX_CODE_ADDRESS) {
         *code = 0;
         return 0;
     }
     *code = mt_in_system_call(regs) ? ip : ip + 1;
-    scratch->stack.address[0] = *code;
-    hash = mt_walk_current(regs, scratch);
-    if (!hash) {
-        hash = mt_frames_of(&scratch->stack, *code, mt_stack_pointer(regs), mt_frame_pointer(regs));
-        scratch->recipe.stop = mt_frames_stop(&scratch->stack);
+    return mt_user_stack_from(regs, scratch, *code, mt_stack_pointer(regs));
+}
+
+/* The same from the caller on of a function without a frame: libc's of clone(2), which have no unwind information behind the system call,
+ * as that would not be the child's. */
+static __always_inline __u64 mt_caller_stack(struct pt_regs* regs, struct mt_stack_scratch* scratch, __u64* code) {
+    __u64 ip = mt_return_address(regs);
+
+    if (ip < MT_MIN_CODE_ADDRESS || ip >= MT_MAX_CODE_ADDRESS) {
+        return mt_user_stack(regs, scratch, code);
     }
-    return hash;
+    *code = ip;
+    return mt_user_stack_from(regs, scratch, ip, mt_stack_pointer(regs) + MT_RETURN_POPS);
 }
 
 #endif

@@ -36,7 +36,15 @@ RELOCATED = {
     "uprobe_task": "return_instances depth",
     "sigset_t": "sig",
     "sigpending": "signal",
-    "task_struct": "tgid real_parent mm utask nvcsw pending",
+    "super_block": "s_magic",
+    "inode": "i_mode i_sb",
+    "qstr": "name",
+    "dentry": "d_name",
+    "path": "dentry",
+    "file": "f_inode f_path",
+    "fdtable": "max_fds fd",
+    "files_struct": "fdt",
+    "task_struct": "tgid pid real_parent mm files utask nvcsw pending",
     "seq_file": "",
     "bpf_iter_meta": "seq",
     "bpf_iter__task": "meta task",
@@ -112,6 +120,8 @@ struct user_pt_regs {
 /* Its beginning: the kernel's own fields follow. */
 struct pt_regs {
     struct user_pt_regs user_regs;
+    __u64 orig_x0; /* the first argument of a system call: regs[0] is its result at its end */
+    __s32 syscallno;
 };
 """,
 }

@@ -91,6 +91,19 @@ class MemtraceArm(Arm):
             listener.take(run)
 
 
+class BesideArm(MemtraceArm):
+    """memtrace on another process, which sleeps: what all others on the machine pay for it."""
+
+    @contextlib.contextmanager
+    def attach(self, pids, directory):
+        with subprocess.Popen(["sleep", "1000"]) as sleeper:
+            try:
+                with super().attach([sleeper.pid], directory):
+                    yield Silent()
+            finally:
+                sleeper.kill()
+
+
 class Reports:
     """What memtrace's reports say of its cost."""
 
@@ -297,6 +310,8 @@ def all_arms(settle_s, auto_s):
         MemtraceArm("exact", ["--sample", "exact"]),
         MemtraceArm("sampled", ["--sample", "64KiB"]),
         MemtraceArm("auto", ["--sample", "auto", "--max-overhead", "5%"], settle_s, auto_s),
+        BesideArm("beside", ["--resources", "none"]),
+        BesideArm("beside-resources", ["--resources", "auto"]),
         FloorArm(),
         FloorArm("delay-1us", 1000),
         FloorArm("delay-3us", 3000),

@@ -14,6 +14,7 @@ $(BENCH_TOOLS): $(BENCH_OUT)/%: $(OUT)/tests/bench/%.o $(OUT)/libmemtrace.a
 	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ $(LDLIBS)
 
 BENCH_FLAGS_pages_cost = -fno-omit-frame-pointer
+BENCH_FLAGS_resources_cost = -fno-omit-frame-pointer
 BENCH_FLAGS_stack_cost = -fomit-frame-pointer
 $(BENCH_C): $(BENCH_OUT)/%: tests/bench/%.c tests/bench/bench.mk
 	$(call say,BENCH,$@)

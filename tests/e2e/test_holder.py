@@ -42,7 +42,7 @@ def test_right_work_is_not_blamed(tmp_path, repetition):
     assert report["references"]["objects"] == 0
     assert report["references"]["cycles"] == []
     assert report["references"]["errors"] == []
-    assert report["resources"] == []
+    assert [resource for resource in report["resources"] if not resource["kind"].startswith(("fd:", "os:"))] == []
     assert report["verdict"]["class"] != "leak"
 
 

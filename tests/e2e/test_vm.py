@@ -18,7 +18,7 @@ import pytest
 from targets import REPOSITORY
 
 GUEST_TESTS = "tests/vm/guest_tests.py"
-HELPERS = ["memtrace_runner.py", "targets.py", "tracer.py"]
+HELPERS = ["memtrace_runner.py", "targets.py", "test_descriptors.py", "tracer.py"]
 # Kernel, and what is added to its command line. The default is preempt=voluntary; full is the worst that can happen to state that
 # is per CPU.
 MACHINES = {

@@ -75,8 +75,9 @@ TEST(EventCodec, PayloadsOfTheContractAreThoseOfTheSpecification) {
               told + packed(u8{2}, u64{5}, u64{6}, u64{7}, u8{1}, u64{8}));
     EXPECT_EQ(payload_of(StorageTold{origin, StorageAction::moved, 5, 6, 7, 8}),
               told + packed(u8{2}, u64{5}, u64{6}, u64{7}, u64{8}));
-    EXPECT_EQ(payload_of(ResourceTold{origin, ResourceAction::released, "kind", 5, 6, 7, "name", 8, 9}),
-              told + packed(u8{3}, "kind", u64{5}, u64{6}, u64{7}, "name", u64{8}, u64{9}));
+    EXPECT_EQ(payload_of(ResourceTold{origin, ResourceAction::released, "kind", 5, 6, 7, "name", 8, 9, true}),
+              told + packed(u8{3}, "kind", u64{5}, u64{6}, u64{7}, "name", u64{8}, u64{9}, u8{1}));
+    EXPECT_EQ(payload_of(ResourcesStarted{{1}, {"a"}, 1024}), packed(u32{1}, u32{1}, "a", u64{1024}));
     EXPECT_EQ(payload_of(PoolTold{origin, PoolAction::limited, 5, "name", 6, 7}),
               told + packed(u8{3}, u64{5}, "name", u64{6}, u64{7}));
     EXPECT_EQ(payload_of(CleanupTold{origin, true, 3, 5, 6}), told + packed(u8{1}, u32{3}, u64{5}, u64{6}));
@@ -100,7 +101,7 @@ TEST(EventCodec, KindNumbersAreThoseOfTheSpecification) {
         kinds[event.index()] = parse_record_header(record_of(event)).kind;
     }
     EXPECT_EQ(kinds, (std::vector<unsigned>{1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 17, 11, 12,
-                                            13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28}));
+                                            13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29}));
 }
 
 TEST(EventCodec, NaNKeepsItsBits) {
@@ -119,6 +120,9 @@ bool may_end_at(const Event& event, std::size_t size, std::size_t whole) {
     }
     if (std::holds_alternative<ProcessSample>(event)) {
         return size == 4 + 8 + 8;
+    }
+    if (std::holds_alternative<ResourceTold>(event)) {
+        return size == whole - 1;
     }
     return std::holds_alternative<SiteSample>(event) && size >= 4 + 7 * 8 && (size - 4) % 8 == 0;
 }

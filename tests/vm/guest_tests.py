@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 # pylint: disable=wrong-import-position
 from memtrace_runner import Launched, Memtrace, live_by_function, live_total, traced  # noqa: E402
 from targets import TARGETS, Target, bare_name  # noqa: E402
+from test_descriptors import check_every_way  # noqa: E402
 from tracer import PAGE, Tracer, assert_nothing_left, breakpoints, run_memtrace  # noqa: E402
 
 RELEASE = tuple(int(number) for number in platform.release().split(".")[:2])
@@ -55,6 +56,7 @@ def test_doctor_says_what_this_kernel_lacks():
         "uprobe session links": "NO",  # since 6.13
         "exceptions in place": "yes",  # not in lockdown, as other kernels that this runs on may be
         "pages tier": "yes",
+        "resources tier": "yes",
     }
     assert expected.items() <= found.items()
     assert "touched memory, mmap, munmap, mremap, brk" in run.out
@@ -74,6 +76,10 @@ def test_an_attach_method_that_is_insisted_on_is_used_or_refused(tmp_path):
         target.go()
         target.truth()
         assert target.finish() == 0
+
+
+def test_descriptors_threads_and_timers_in_every_way(tmp_path):
+    check_every_way(tmp_path, 100)
 
 
 @pytest.mark.parametrize("name", ["map_pages", "map_pages_stripped"])

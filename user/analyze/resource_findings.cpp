@@ -1,6 +1,7 @@
 #include "analyze/resource_findings.hpp"
 
 #include <cstdio>
+#include <utility>
 
 namespace memtrace {
 
@@ -73,10 +74,26 @@ std::string beyond_limits(const Resource& resource, const ResourceKind& kind, st
     return text;
 }
 
+/// "; at that rate ..." where an end is in sight.
+std::string until_limit(const ResourceLimitState& limit, double growth_per_s) {
+    if (limit.limit == 0 || growth_per_s <= 0) {
+        return "";
+    }
+    const auto room = limit.limit > limit.held ? limit.limit - limit.held : 0;
+    char text[160];
+    std::snprintf(text, sizeof(text), "; the process holds %llu of the %llu that it may have: at that rate for %.3g s more",
+                  static_cast<unsigned long long>(limit.held), static_cast<unsigned long long>(limit.limit),
+                  static_cast<double>(room) / growth_per_s);
+    return text;
+}
+
 } // namespace
 
 ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& kind, bool certain, std::uint64_t now_ns,
                                  const ResourceThresholds& thresholds) {
+    if (kind.of_kernel) { // the process's own, for as long as it likes: what tells is whether they become ever more
+        return {};
+    }
     if (lasted(resource.parent_gone_ns, now_ns, thresholds.settle_ns)) {
         return after_an_end(kind, kind.outlived_parent, certain, "what it belongs to was released before it", thresholds);
     }
@@ -99,6 +116,24 @@ ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& k
         judgement.verdict = SiteVerdict::suspect;
     }
     return judgement;
+}
+
+ResourceSiteJudgement judge_resource_site(const SiteHistory& history, std::size_t sites_tested, const ResourceLimitState& limit,
+                                          const ResourceThresholds& thresholds) {
+    auto trend = judge_trend(history, sites_tested);
+    const bool busy =
+        trend.verdict == SiteVerdict::suspect && (trend.p >= thresholds.busy_p || trend.seconds < thresholds.busy_s);
+    if (trend.reason.empty() && (history.allocs < thresholds.min_acquired || busy)) {
+        trend.verdict = SiteVerdict::stable;
+        trend.reason = "more are held, too few or too briefly to say that they stay";
+    }
+    if (trend.reason.empty()) {
+        char rate[64];
+        std::snprintf(rate, sizeof(rate), "grew by %.3g a second", trend.growth_per_s);
+        trend.reason =
+            rate + describe_rise(trend, history.allocs, "acquisitions", "released") + until_limit(limit, trend.growth_per_s);
+    }
+    return {trend.verdict, trend.confidence, trend.growth_per_s, std::move(trend.reason)};
 }
 
 /// Waiting is what a pool is for. Exhausted is one from which nothing comes back while somebody waits.

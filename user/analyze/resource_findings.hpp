@@ -1,4 +1,5 @@
-// Which resources nobody will give back, which are held beyond what is usual, and which pools are exhausted. Pure. The rules stand in
+// Which resources nobody will give back, which are held beyond what is usual, which places acquire more and more of them, and which pools
+// are exhausted. Pure. The rules stand in
 // resource_findings.cpp; every finding carries its evidence in words.
 #pragma once
 
@@ -23,6 +24,11 @@ struct ResourceThresholds {
     std::uint64_t settle_ns = ResourceTable::kSettleNs;
     /// Releases of the kind, none of them after the end of a thread or parent, that make one that is held then a sure leak.
     std::uint64_t sure_released = 8;
+    /// Fewer acquired at one place are no trend.
+    std::uint64_t min_acquired = 10;
+    /// Where most are released, numbers go up and down with the load: a rise must be so sure, and last so long, to be suspected.
+    double busy_p = 1e-6;
+    double busy_s = 60;
 };
 
 struct ResourceJudgement {
@@ -32,8 +38,25 @@ struct ResourceJudgement {
     std::string evidence;
 };
 
+/// What a place in the code holds, over time.
+struct ResourceSiteJudgement {
+    SiteVerdict verdict = SiteVerdict::unknown;
+    double confidence = 0; ///< as Trend's
+    double growth_per_s = 0;
+    std::string evidence;
+};
+
+/// What the process may have of such resources; 0 = no limit is known.
+struct ResourceLimitState {
+    std::uint64_t held = 0;
+    std::uint64_t limit = 0;
+};
+
 ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& kind, bool certain, std::uint64_t now_ns,
                                  const ResourceThresholds& thresholds = {});
+/// `history`: numbers held. `sites_tested` as judge_trend's.
+ResourceSiteJudgement judge_resource_site(const SiteHistory& history, std::size_t sites_tested, const ResourceLimitState& limit,
+                                          const ResourceThresholds& thresholds = {});
 ResourceJudgement judge_pool(const Pool& pool, std::uint64_t now_ns, const ResourceThresholds& thresholds = {});
 
 } // namespace memtrace

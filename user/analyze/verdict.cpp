@@ -39,21 +39,13 @@ bool is_one_step(std::span<const double> values) {
 /// of all says nothing.
 std::string why_not_lasting(const SiteHistory& history) {
     const std::size_t half = history.seconds.size() / 2;
-    const auto recent = history.live_bytes.subspan(half);
-    const double first = theil_sen_slope(history.seconds.first(half), history.live_bytes.first(half));
+    const auto recent = history.live.subspan(half);
+    const double first = theil_sen_slope(history.seconds.first(half), history.live.first(half));
     const double second = theil_sen_slope(history.seconds.subspan(half), recent);
     if (second <= 0 || second < kStillGrowing * first || mann_kendall_rise(recent) >= kStillRisingP) {
         return "grew, but is levelling off";
     }
     return is_one_step(recent) ? "grew in one step" : "";
-}
-
-std::string describe(const SiteHistory& history, double slope, double p, double survivors) {
-    char text[160];
-    std::snprintf(text, sizeof(text), "grew %.1f KiB/s for %.0f s, p %s %.0e; %.0f %% of its %llu allocations were never freed",
-                  slope / 1024, history.seconds.back() - history.seconds.front(), p < 1e-12 ? "<" : "=", std::max(p, 1e-12),
-                  survivors * 100, static_cast<unsigned long long>(history.allocs));
-    return text;
 }
 
 } // namespace
@@ -74,40 +66,58 @@ const char* site_verdict_name(SiteVerdict verdict) {
     return "unknown";
 }
 
-SiteJudgement judge_site(const SiteHistory& history, std::size_t sites_tested) {
-    SiteJudgement judgement;
+Trend judge_trend(const SiteHistory& history, std::size_t sites_tested) {
+    Trend trend;
     if (history.seconds.size() >= 2) {
-        judgement.growth_bytes_per_s = theil_sen_slope(history.seconds, history.live_bytes);
+        trend.growth_per_s = theil_sen_slope(history.seconds, history.live);
     }
     if (history.seconds.size() < kMinPoints) {
-        judgement.evidence = "too short a history";
-        return judgement;
+        trend.reason = "too short a history";
+        return trend;
     }
-    judgement.verdict = SiteVerdict::stable;
-    const double p =
-        std::min(1.0, mann_kendall_rise(history.live_bytes) * static_cast<double>(std::max<std::size_t>(sites_tested, 1)));
-    if (p >= kSuspectP || judgement.growth_bytes_per_s <= 0) {
-        judgement.evidence = "no lasting growth";
-        return judgement;
+    trend.verdict = SiteVerdict::stable;
+    trend.p = std::min(1.0, mann_kendall_rise(history.live) * static_cast<double>(std::max<std::size_t>(sites_tested, 1)));
+    if (trend.p >= kSuspectP || trend.growth_per_s <= 0) {
+        trend.reason = "no lasting growth";
+        return trend;
     }
-    if (auto reason = why_not_lasting(history); !reason.empty()) {
-        judgement.evidence = std::move(reason);
-        return judgement;
+    trend.reason = why_not_lasting(history);
+    if (!trend.reason.empty()) {
+        return trend;
     }
-    const double survivors = history.allocs <= history.frees
-                                 ? 0
-                                 : static_cast<double>(history.allocs - history.frees) / static_cast<double>(history.allocs);
-    const double lasted = history.seconds.back() - history.seconds.front();
-    judgement.verdict = SiteVerdict::suspect;
-    if (p < kProbableP && lasted >= kProbableSeconds && history.allocs >= kProbableAllocs && survivors >= kMostlySurvive) {
-        judgement.verdict = SiteVerdict::probable;
-        if (p < kDefiniteP && lasted >= kDefiniteSeconds && survivors >= kSurvive && history.allocs >= kDefiniteAllocs) {
-            judgement.verdict = SiteVerdict::definite;
+    trend.survivors = history.allocs <= history.frees
+                          ? 0
+                          : static_cast<double>(history.allocs - history.frees) / static_cast<double>(history.allocs);
+    trend.seconds = history.seconds.back() - history.seconds.front();
+    trend.verdict = SiteVerdict::suspect;
+    if (trend.p < kProbableP && trend.seconds >= kProbableSeconds && history.allocs >= kProbableAllocs &&
+        trend.survivors >= kMostlySurvive) {
+        trend.verdict = SiteVerdict::probable;
+        if (trend.p < kDefiniteP && trend.seconds >= kDefiniteSeconds && trend.survivors >= kSurvive &&
+            history.allocs >= kDefiniteAllocs) {
+            trend.verdict = SiteVerdict::definite;
         }
     }
-    judgement.confidence = 1 - p;
-    judgement.evidence = describe(history, judgement.growth_bytes_per_s, p, survivors);
-    return judgement;
+    trend.confidence = 1 - trend.p;
+    return trend;
+}
+
+std::string describe_rise(const Trend& trend, std::uint64_t allocs, const char* what, const char* freed) {
+    char text[160];
+    std::snprintf(text, sizeof(text), " for %.0f s, p %s %.0e; %.0f %% of its %llu %s were never %s", trend.seconds,
+                  trend.p < 1e-12 ? "<" : "=", std::max(trend.p, 1e-12), trend.survivors * 100,
+                  static_cast<unsigned long long>(allocs), what, freed);
+    return text;
+}
+
+SiteJudgement judge_site(const SiteHistory& history, std::size_t sites_tested) {
+    auto trend = judge_trend(history, sites_tested);
+    if (trend.reason.empty()) {
+        char rate[64];
+        std::snprintf(rate, sizeof(rate), "grew %.1f KiB/s", trend.growth_per_s / 1024);
+        trend.reason = rate + describe_rise(trend, history.allocs, "allocations", "freed");
+    }
+    return {trend.verdict, trend.confidence, trend.growth_per_s, std::move(trend.reason)};
 }
 
 } // namespace memtrace

@@ -92,6 +92,11 @@ Status Collector::follow(std::int32_t pid, Stage stage) {
     const auto id = process.id;
     followed_[pid] = std::move(process);
     look_for_contract(pid, id);
+    if (resources_) {
+        if (auto status = resources_->follow(pid, id); !status) {
+            say(status.error().message);
+        }
+    }
     return {};
 }
 
@@ -162,6 +167,10 @@ void Collector::watch_contract(ContractCollector::Load load, std::optional<Mappe
     if (recipes) {
         contract_->follow_recipes(std::move(*recipes));
     }
+}
+
+void Collector::watch_resources(ResourceTracer& tracer, ResourceFamilies families) {
+    resources_.emplace(tracer, families, sink_, interner());
 }
 
 std::function<StackId(std::int32_t, const mt_stack&)> Collector::interner() {
@@ -248,6 +257,9 @@ void Collector::end(std::int32_t pid, EndReason reason) {
     if (contract_) {
         contract_->end(pid);
     }
+    if (resources_) {
+        resources_->end(pid);
+    }
     followed_.erase(found);
 }
 
@@ -266,6 +278,9 @@ void Collector::deactivate_all() {
         }
         if (contract_) {
             contract_->deactivate(pid);
+        }
+        if (resources_) {
+            resources_->deactivate(pid);
         }
     }
     released_ = true;
@@ -307,6 +322,9 @@ void Collector::on_exec(const mt_event& event) {
     if (contract_) {
         contract_->read_records(); // what the old image told is told of it
     }
+    if (resources_) {
+        resources_->read_records();
+    }
     tell_end(old, EndReason::exec);
     tracer_.forget_image(old.key);
     unwind_.forget(old.key);
@@ -327,6 +345,9 @@ void Collector::on_exec(const mt_event& event) {
         }
         if (contract_) {
             contract_->end(pid);
+        }
+        if (resources_) {
+            resources_->end(pid);
         }
         followed_.erase(found);
         return;
@@ -350,6 +371,9 @@ void Collector::on_exec(const mt_event& event) {
     }
     if (contract_) {
         contract_->follow_image(pid, found->second.id, read_maps(pid).value_or(std::vector<Mapping>{}));
+    }
+    if (resources_) {
+        resources_->follow_image(pid, found->second.id);
     }
 }
 

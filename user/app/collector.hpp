@@ -20,6 +20,7 @@
 #include "app/contract_collector.hpp"
 #include "app/governor.hpp"
 #include "app/page_collector.hpp"
+#include "app/resource_collector.hpp"
 #include "app/unwind_loader.hpp"
 #include "base/fd.hpp"
 #include "base/result.hpp"
@@ -58,6 +59,11 @@ public:
     void watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes);
     [[nodiscard]] int contract_fd() const { return contract_ ? contract_->records_fd() : -1; }
     void read_contract() { contract_->read_records(); }
+
+    /// The resources tier: as the pages tier. `tracer`, which tells of `families`, must outlive this.
+    void watch_resources(ResourceTracer& tracer, ResourceFamilies families);
+    [[nodiscard]] int resources_fd() const { return resources_ ? resources_->records_fd() : -1; }
+    void read_resources() { resources_->read_records(); }
 
     /// What a process has done when it is attached to.
     enum class Stage : std::uint8_t {
@@ -172,6 +178,7 @@ private:
     std::deque<mt_event> untold_; ///< what the kernel half has reported and nobody has acted on
     std::optional<PageCollector> pages_;
     std::optional<ContractCollector> contract_;
+    std::optional<ResourceCollector> resources_;
     std::vector<Owner> owners_; ///< by slot; as of the tick's start
     std::vector<std::string> allocators_;
     std::vector<SiteSample> samples_;         ///< by SiteId: what this tick adds up to

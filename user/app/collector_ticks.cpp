@@ -156,6 +156,9 @@ void Collector::sample_process(std::int32_t pid, Followed& process) {
     if (contract_) {
         contract_->add_counters(pid, counters);
     }
+    if (resources_) {
+        resources_->add_counters(pid, counters);
+    }
     sample_usage(pid, process, counters);
     for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
         if (counters.value[i] != process.counters.value[i] || !process.counters_told) {
@@ -234,6 +237,9 @@ Status Collector::tick(bool with_ages) {
     if (contract_) {
         contract_->update_costs(now_ns);
         contract_->read_records();
+    }
+    if (resources_) {
+        resources_->tick();
     }
     for (auto& [pid, process] : followed_) {
         sample_process(pid, process);

@@ -12,10 +12,12 @@
 #include "app/mapped_match.hpp"
 #include "app/message.hpp"
 #include "config/recipes.hpp"
+#include "app/resource_collector.hpp"
 #include "kernel/contract_tracer.hpp"
 #include "kernel/features.hpp"
 #include "kernel/page_tracer.hpp"
 #include "kernel/probe_plan.hpp"
+#include "kernel/resource_tracer.hpp"
 #include "proc/allocators.hpp"
 #include "proc/process.hpp"
 #include "proc/usdt.hpp"
@@ -219,6 +221,10 @@ int run_doctor() {
     const auto contract = ContractTracer::load({.max_processes = 1, .max_stacks = 1, .ring_bytes = 4096}, std::nullopt);
     print_check(contract.has_value(), "contract tier",
                 contract ? "probes of programs, with semaphores (include/memtrace/probes.h)" : contract.error().message);
+    const auto resources =
+        ResourceTracer::load(kAllResourceFamilies, {.max_processes = 1, .max_stacks = 1, .ring_bytes = 4096}, std::nullopt);
+    print_check(resources.has_value(), "resources tier",
+                resources ? family_names(kAllResourceFamilies) : resources.error().message + ": leaked descriptors go unnoticed");
     if (features.costs.emulated_ns > 0) {
         std::printf(
             "%-8s %-22s %.0f ns on an instruction that the kernel emulates, %.0f ns on one that it single-steps; %.0f ns more "

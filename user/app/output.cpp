@@ -129,7 +129,8 @@ bool found_verdict(const Model& model, const std::string& fail_on) {
         const auto& [references, resources] = std::tie(report.references, report.resources);
         if (std::ranges::any_of(report.sites, bad) || std::ranges::any_of(references.cycles, bad) ||
             std::ranges::any_of(references.errors, bad) || std::ranges::any_of(resources.listed, bad) ||
-            std::ranges::any_of(resources.errors, bad) || std::ranges::any_of(resources.pools, bad)) {
+            std::ranges::any_of(resources.sites, bad) || std::ranges::any_of(resources.errors, bad) ||
+            std::ranges::any_of(resources.pools, bad)) {
             return true;
         }
     }

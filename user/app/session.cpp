@@ -103,6 +103,7 @@ private:
     std::unique_ptr<Debuginfod> debuginfod_;
     std::optional<HeapTracer> tracer_;
     std::optional<PageTracer> pages_;
+    std::optional<ResourceTracer> resources_;
     std::optional<Collector> collector_;
     std::optional<OverheadControl> control_;
     std::optional<Launcher> launcher_;
@@ -221,6 +222,15 @@ Status Session::load(const KernelFeatures& features) {
     } else if (options_.verbose) {
         note("the pages tier is not available: " + pages.error().message);
     }
+    if (options_.resources != 0) {
+        auto resources = ResourceTracer::load(options_.resources, {.max_frames = options_.max_frames}, tracer_->stack_maps());
+        if (resources) {
+            resources_ = std::move(*resources);
+            collector_->watch_resources(*resources_, options_.resources);
+        } else if (options_.verbose || options_.resources_given) {
+            note("the resources tier is not available: " + resources.error().message);
+        }
+    }
     watch_contract(method, features);
     on_event(RunStarted{MEMTRACE_VERSION, wall_ns(), monotonic_ns(), options_.min_age_ns, options_.max_live,
                         tracer_->kernel_bytes(), features.costs.emulated_ns});
@@ -325,6 +335,7 @@ Status Session::wait(std::uint64_t until_ns) {
     }
     fds.push_back({collector_->contract_fd(), POLLIN, 0}); // -1 is passed over
     fds.push_back({collector_->pages_fd(), POLLIN, 0});
+    fds.push_back({collector_->resources_fd(), POLLIN, 0});
     const std::uint64_t now = monotonic_ns();
     const auto left = until_ns > now ? (until_ns - now + 999'999) / 1'000'000 : 0;
     if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<std::uint64_t>(left, 1 << 30))) < 0 && errno != EINTR) {
@@ -338,9 +349,12 @@ Status Session::wait(std::uint64_t until_ns) {
         collector_->handle_kernel_events();
     }
     if (fds.back().revents != 0) {
-        collector_->read_pages();
+        collector_->read_resources();
     }
     if (fds[fds.size() - 2].revents != 0) {
+        collector_->read_pages();
+    }
+    if (fds[fds.size() - 3].revents != 0) {
         collector_->read_contract();
     }
     for (std::size_t i = 0; i < watched.size(); ++i) {

@@ -2,9 +2,11 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 #include <sstream>
 
 #include "base/listen_address.hpp"
@@ -60,6 +62,34 @@ CLI::Validator sample_validator() {
         "auto|exact|SIZE");
 }
 
+constexpr const char* kResourceNames[] = {"fd", "thread", "timer"}; ///< in the order of their bits
+
+/// "auto", "none", "fd,timer". Nothing: it is none of these.
+std::optional<std::uint32_t> parse_resources(const std::string& text) {
+    if (text == "auto" || text == "none") {
+        return text == "auto" ? (1u << std::size(kResourceNames)) - 1 : 0;
+    }
+    std::uint32_t families = 0;
+    std::istringstream words(text + ",");
+    for (std::string word; std::getline(words, word, ',');) {
+        const auto* name = std::find(std::begin(kResourceNames), std::end(kResourceNames), word);
+        if (name == std::end(kResourceNames)) {
+            return std::nullopt;
+        }
+        families |= 1u << (name - std::begin(kResourceNames));
+    }
+    return families != 0 ? std::optional(families) : std::nullopt;
+}
+
+CLI::Validator resources_validator() {
+    return CLI::Validator(
+        [](std::string& text) {
+            return parse_resources(text) ? std::string()
+                                         : "\"" + text + "\" is none of auto, none, and a list of fd, thread and timer";
+        },
+        "LIST");
+}
+
 CLI::Validator percent_validator() {
     return CLI::Validator(
         [](std::string& text) {
@@ -87,6 +117,7 @@ struct RawTexts {
     std::string sample = "auto";
     std::string max_overhead = "5%";
     std::string listen_tls;
+    std::string resources = "auto";
     std::string debuginfod; ///< kFromEnvironment, or servers
     std::string debuginfod_timeout = "30s";
     std::string level = "high";
@@ -166,6 +197,11 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
                    "auto, libc, jemalloc, tcmalloc, mimalloc, program, or a library's file name")
         ->type_name("NAME");
     add_config_option(app, options);
+    app.add_option("--resources", raw.resources,
+                   "what the kernel gives out that is followed, for leaks of it: auto or any of fd, thread, timer, with commas; "
+                   "or none (auto: "
+                   "all)")
+        ->check(resources_validator());
     app.add_option("--max-live", options.max_live,
                    "live blocks that can be followed at once (1000000); each takes about 110 bytes")
         ->type_name("N")
@@ -343,6 +379,8 @@ void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
     options.interval_given = app.count("--interval") != 0;
     options.min_age_ns = *parse_duration(raw.min_age);
     options.max_overhead = *parse_percent(raw.max_overhead);
+    options.resources = *parse_resources(raw.resources);
+    options.resources_given = raw.resources != "auto";
     if (raw.sample == "exact") {
         options.sample = Options::Sample::exact;
     } else if (raw.sample != "auto") {

@@ -39,6 +39,9 @@ struct Options {
     double max_overhead = 0.05;        ///< share of the target's CPU time that automatic keeps to
     std::string allocator = "auto";
     std::vector<std::string> configs; ///< files of recipes, or bare names of those that come with memtrace
+    /// What the kernel gives out that is followed: bits of 1 descriptors, 2 threads, 4 timers, as mt_resource_family. 0 = nothing.
+    std::uint32_t resources = 7;
+    bool resources_given = false;
     std::uint32_t max_live = 1'000'000;
     unsigned max_frames = 64;
     std::string attach = "auto"; ///< auto | uprobe_session | uprobe_multi | perf_event

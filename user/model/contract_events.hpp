@@ -79,6 +79,14 @@ struct ResourceTold {
     std::string name;
     std::uint64_t age_ns = 0;  ///< alive: held since so long before
     std::uint64_t idle_ns = 0; ///< alive: last used so long before
+    bool of_kernel = false;    ///< the kernel gave it out: a descriptor, a thread, a timer. Seen there, not told by the program
+};
+
+/// The resources tier follows the process too: resources of the kernel are told.
+struct ResourcesStarted {
+    ProcessId process;
+    std::vector<std::string> sources;   ///< which, for people
+    std::uint64_t descriptor_limit = 0; ///< descriptors that it may have at once, 0 = not known. Told again when it changes
 };
 
 /// What is known of a kind of resources beforehand. Kinds of which it is not told belong to the thread that acquires, have no limits, and

@@ -152,6 +152,6 @@ struct ReportDue {
 using Event = std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined,
                            SiteSample, ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue, PagesStarted,
                            PageSiteDefined, PageSiteSample, PageSample, ContractStarted, ObjectTold, ReferenceTold, ResourceTold,
-                           PoolTold, CleanupTold, ThreadEnded, HandlePlaced, StorageTold, ResourceKindDefined>;
+                           PoolTold, CleanupTold, ThreadEnded, HandlePlaced, StorageTold, ResourceKindDefined, ResourcesStarted>;
 
 } // namespace memtrace

@@ -7,16 +7,6 @@ namespace memtrace {
 
 namespace {
 
-/// Keeps the entries with an even index.
-template <typename T>
-void drop_every_second(std::vector<T>& values) {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < values.size(); i += 2) {
-        values[kept++] = values[i];
-    }
-    values.resize(kept);
-}
-
 /// Whether a counter of losses means that events of the contract tier are missing. A stack that is missing changes no figure.
 bool loses_told(const std::string& counter) {
     return counter == "events_lost" || (counter.starts_with("contract_") && counter.find("stack") == std::string::npos);
@@ -155,19 +145,15 @@ void Model::on(const TickEnded& event) {
         if (timeline.pending != 0) { // the last entry was there only to be the newest
             timeline.mono_ns.pop_back();
         }
-        const std::size_t at = timeline.mono_ns.size();
+        const TimelineStep step{timeline.mono_ns.size(), timeline.mono_ns.size() + 1 > Timeline::kMaxTicks};
         timeline.mono_ns.push_back(event.mono_ns);
-        const bool thin = at + 1 > Timeline::kMaxTicks;
         for (const auto site_id : process.sites) {
             auto& site = sites_[site_id];
-            site.live_bytes_ticks.resize(at, 0);
-            site.live_bytes_ticks.push_back(site.live_bytes());
-            if (thin) {
-                drop_every_second(site.live_bytes_ticks);
-            }
+            append_tick(site.live_bytes_ticks, step, site.live_bytes());
         }
+        process.resources.tick(step);
         timeline.pending = (timeline.pending + 1) % timeline.stride;
-        if (thin) {
+        if (step.thin) {
             drop_every_second(timeline.mono_ns);
             if (timeline.pending != 0) { // the newest stays; the one before it, which was kept for good, has gone
                 timeline.pending += timeline.stride;
@@ -253,6 +239,15 @@ void Model::on(const ContractStarted& event) {
     found->second.contract = event;
 }
 
+void Model::on(const ResourcesStarted& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end()) {
+        ++ignored_;
+        return;
+    }
+    found->second.kernel_resources = event;
+}
+
 void Model::on(const ObjectTold& event) {
     if (auto* process = told_of(event.origin.process)) {
         process->references.on(event);
@@ -272,9 +267,13 @@ void Model::on(const StorageTold& event) {
 }
 
 void Model::on(const ResourceTold& event) {
-    if (auto* process = told_of(event.origin.process)) {
-        process->resources.on(event);
+    const auto found = processes_.find(event.origin.process);
+    if (found == processes_.end() ||
+        !(event.of_kernel ? found->second.kernel_resources.has_value() : found->second.contract.has_value())) {
+        ++ignored_;
+        return;
     }
+    found->second.resources.on(event);
 }
 
 void Model::on(const ResourceKindDefined& event) {

@@ -17,17 +17,9 @@
 #include "model/events.hpp"
 #include "model/references.hpp"
 #include "model/resources.hpp"
+#include "model/timeline.hpp"
 
 namespace memtrace {
-
-/// The ticks of a process. Bounded: when full, every second one is dropped and the distance between ticks kept doubles, so that
-/// the whole run stays covered. The newest tick is always the last entry.
-struct Timeline {
-    static constexpr std::size_t kMaxTicks = 64;
-    std::vector<std::uint64_t> mono_ns;
-    std::uint32_t stride = 1;  ///< one of so many ticks is kept for good
-    std::uint32_t pending = 0; ///< ticks since the last one kept for good
-};
 
 struct Site {
     SiteDefined about;
@@ -76,7 +68,8 @@ struct Process {
     std::optional<PagesStarted> pages; ///< the pages tier follows it
     PageSample page_totals;
     std::vector<PageSiteId> page_sites;
-    std::optional<ContractStarted> contract; ///< the contract tier follows it
+    std::optional<ContractStarted> contract;          ///< the contract tier follows it
+    std::optional<ResourcesStarted> kernel_resources; ///< the resources tier follows it
     ReferenceLedger references;
     ResourceTable resources;
 };
@@ -136,6 +129,7 @@ private:
     void on(const ThreadEnded& event);
     void on(const HandlePlaced& event);
     void on(const StorageTold& event);
+    void on(const ResourcesStarted& event);
 
     /// The process that an event of the contract tier is about; nullptr, and counted, where it is unknown.
     Process* told_of(ProcessId id);

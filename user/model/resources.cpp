@@ -82,12 +82,7 @@ void ResourceTable::acquire(const ResourceTold& event, Key key) {
         if (announced) {
             return; // seen to be acquired, before the program came to announce it
         }
-        replaced_.push_back({key, resources_[there->second].tid, event.origin.mono_ns});
-        if (replaced_.size() > kMaxReplaced) {
-            replaced_.pop_front();
-            ++counters_.missed_releases;
-        }
-        remove(there->second);
+        replace(there->second, event, key);
     }
     if (held_.size() >= limits_.resources) {
         ++counters_.resources_refused;
@@ -101,6 +96,7 @@ void ResourceTable::acquire(const ResourceTold& event, Key key) {
     free_.pop_back();
     auto& resource = resources_[index] = {};
     resource.kind = key.kind;
+    resource.site = site_of(key.kind, announced ? StackId{} : event.origin.stack);
     resource.held = true;
     resource.announced = announced;
     resource.id = event.id;
@@ -113,6 +109,8 @@ void ResourceTable::acquire(const ResourceTold& event, Key key) {
     resource.used_ns = announced ? since(event.idle_ns, event.origin.mono_ns) : event.origin.mono_ns;
     if (announced) {
         resource.acquired.stack = {}; // the announcer's
+    } else if (event.of_kernel) {
+        resource.tid = event.origin.tid;
     } else if (kinds_[key.kind].acquirer_owns) {
         own(index, event.origin.tid);
     }
@@ -120,11 +118,34 @@ void ResourceTable::acquire(const ResourceTold& event, Key key) {
         children_[resource.parent_index].insert(index);
     }
     held_[key] = index;
-    by_id_.emplace(event.id, index);
+    if (!event.of_kernel) { // nobody's parent
+        by_id_.emplace(event.id, index);
+    }
     auto& kind = kinds_[key.kind];
     ++kind.live;
     ++kind.acquired;
     kind.bytes += resource.bytes;
+    kind.of_kernel = event.of_kernel;
+    if (resource.site != kNoIndex) {
+        ++sites_[resource.site].held;
+        ++sites_[resource.site].acquired;
+    }
+}
+
+void ResourceTable::replace(std::uint32_t index, const ResourceTold& event, Key key) {
+    if (event.of_kernel) { // announced before it was heard that it had been acquired: the same one
+        --kinds_[key.kind].acquired;
+        if (const auto site = resources_[index].site; site != kNoIndex) {
+            --sites_[site].acquired;
+        }
+    } else {
+        replaced_.push_back({key, resources_[index].tid, event.origin.mono_ns});
+        if (replaced_.size() > kMaxReplaced) {
+            replaced_.pop_front();
+            ++counters_.missed_releases;
+        }
+    }
+    remove(index);
 }
 
 void ResourceTable::touch(const ResourceTold& event, Key key) {
@@ -182,7 +203,12 @@ void ResourceTable::release(const ResourceTold& event, Key key) {
         }
         children_.erase(children);
     }
-    bury(key, {resource.acquired, told_at(event.origin)});
+    if (resource.site != kNoIndex) {
+        ++sites_[resource.site].released;
+    }
+    if (!kind.of_kernel) { // which knows better than to release it again
+        bury(key, {resource.acquired, told_at(event.origin)});
+    }
     remove(index);
 }
 
@@ -199,11 +225,16 @@ void ResourceTable::remove(std::uint32_t index) {
         children_.erase(children);
     }
     const auto [first, last] = by_id_.equal_range(resource.id);
-    by_id_.erase(std::find_if(first, last, [index](const auto& entry) { return entry.second == index; }));
+    if (const auto entry = std::find_if(first, last, [index](const auto& one) { return one.second == index; }); entry != last) {
+        by_id_.erase(entry);
+    }
     held_.erase({resource.kind, resource.id});
     auto& kind = kinds_[resource.kind];
     --kind.live;
     kind.bytes -= resource.bytes;
+    if (resource.site != kNoIndex) {
+        --sites_[resource.site].held;
+    }
     resource = {};
     free_.push_back(index);
 }
@@ -292,6 +323,27 @@ std::uint32_t ResourceTable::kind_of(const std::string& name) {
     }
     kinds_.emplace_back().name = name;
     return kind_ids_[name] = static_cast<std::uint32_t>(kinds_.size() - 1);
+}
+
+std::uint32_t ResourceTable::site_of(std::uint32_t kind, StackId stack) {
+    const Key key{kind, stack.value};
+    if (const auto found = site_ids_.find(key); found != site_ids_.end()) {
+        return found->second;
+    }
+    if (sites_.size() >= limits_.sites) {
+        ++counters_.sites_refused;
+        return kNoIndex;
+    }
+    auto& site = sites_.emplace_back();
+    site.kind = kind;
+    site.stack = stack;
+    return site_ids_[key] = static_cast<std::uint32_t>(sites_.size() - 1);
+}
+
+void ResourceTable::tick(const TimelineStep& step) {
+    for (auto& site : sites_) {
+        append_tick(site.held_ticks, step, site.held);
+    }
 }
 
 /// Ids are unique within a kind only. Where several kinds have that one, the parent is not of the child's own; where that does not tell,

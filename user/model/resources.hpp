@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "model/references.hpp"
+#include "model/timeline.hpp"
 
 namespace memtrace {
 
@@ -49,15 +50,27 @@ struct ResourceKind {
     DurationHistogram lifetimes;       ///< of those released
     DurationHistogram idle;            ///< the longest time between two uses of each
     bool touched = false;              ///< the program tells of uses, so idle means idle
+    bool of_kernel = false;            ///< they belong to the process, no thread of it; nobody tells of uses
     std::uint64_t max_age_ns = 0;      ///< as ResourceKindDefined, as all that follows
     std::uint64_t max_idle_ns = 0;
     bool complete = true;
     bool acquirer_owns = true;
 };
 
+/// Resources of one kind that were acquired at one place.
+struct ResourceSite {
+    std::uint32_t kind = 0;
+    StackId stack; ///< none: those whose stack is not known, as what was announced
+    std::uint64_t held = 0;
+    std::uint64_t acquired = 0;
+    std::uint64_t released = 0;
+    std::vector<std::uint64_t> held_ticks; ///< parallel to the process's Timeline; zero before the site was first seen
+};
+
 struct Resource {
     std::uint32_t kind = 0;
-    bool held = false; ///< false: the entry is free
+    std::uint32_t site = kNoIndex; ///< none: there was no room for it
+    bool held = false;             ///< false: the entry is free
     bool announced = false;
     std::uint64_t id = 0;
     std::uint64_t parent = 0; ///< id as told, 0 = none
@@ -112,6 +125,7 @@ struct ResourceCounters {
     std::uint64_t unknown_resources = 0; ///< uses and releases of what was never told of: older than the tracing
     std::uint64_t resources_refused = 0; ///< no room
     std::uint64_t kinds_refused = 0;     ///< no room: events of more kinds than that
+    std::uint64_t sites_refused = 0;     ///< no room: resources whose site is not followed
     std::uint64_t pools_refused = 0;     ///< no room
     std::uint64_t errors_refused = 0;    ///< no room
     std::uint64_t missed_releases = 0;   ///< acquired again while it was held, and no release followed
@@ -125,6 +139,7 @@ public:
     struct Limits {
         std::size_t resources = std::size_t{1} << 18;
         std::size_t kinds = 256;
+        std::size_t sites = 1 << 14; ///< some 700 bytes each
         std::size_t errors = 256;
         std::size_t released = 1 << 14; ///< that are remembered
         std::size_t pools = 1024;
@@ -142,12 +157,15 @@ public:
     /// As ReferenceLedger's.
     void lost(std::uint64_t from_ns);
     void settle(std::uint64_t now_ns);
+    /// The process's timeline goes on.
+    void tick(const TimelineStep& step);
     /// A report has been made: figures since then begin anew.
     void reported();
 
     /// By index; entries that are free among them.
     [[nodiscard]] const std::vector<Resource>& resources() const { return resources_; }
     [[nodiscard]] const std::vector<ResourceKind>& kinds() const { return kinds_; }
+    [[nodiscard]] const std::vector<ResourceSite>& sites() const { return sites_; }
     [[nodiscard]] const std::vector<ResourceError>& errors() const { return errors_; }
     [[nodiscard]] const std::vector<Pool>& pools() const { return pools_; }
     [[nodiscard]] const std::deque<Cleanup>& cleanups() const { return cleanups_; }
@@ -179,6 +197,8 @@ private:
     void acquire(const ResourceTold& event, Key key);
     void touch(const ResourceTold& event, Key key);
     void release(const ResourceTold& event, Key key);
+    /// What was acquired while it was held.
+    void replace(std::uint32_t index, const ResourceTold& event, Key key);
     void remove(std::uint32_t index);
     void own(std::uint32_t index, std::int32_t tid);
     void disown(std::uint32_t index);
@@ -186,6 +206,7 @@ private:
     bool was_replaced(Key key, std::int32_t tid);
     void add_error(const ResourceTold& event, Key key, const Past& past, bool double_release);
     std::uint32_t kind_of(const std::string& name);
+    std::uint32_t site_of(std::uint32_t kind, StackId stack);
     std::uint32_t find_parent(std::uint64_t id, std::uint32_t child_kind) const;
 
     Limits limits_;
@@ -193,6 +214,8 @@ private:
     std::vector<std::uint32_t> free_;
     std::vector<ResourceKind> kinds_{ResourceKind{}};
     std::unordered_map<std::string, std::uint32_t> kind_ids_;
+    std::vector<ResourceSite> sites_;
+    std::unordered_map<Key, std::uint32_t, KeyHash> site_ids_; ///< by kind and stack
     std::unordered_map<Key, std::uint32_t, KeyHash> held_;
     std::unordered_multimap<std::uint64_t, std::uint32_t> by_id_; ///< of whatever kind: for parents
     std::unordered_map<std::int32_t, std::unordered_set<std::uint32_t>> of_thread_;

@@ -84,6 +84,15 @@ void add_frame(const Model& model, const Frame& frame, std::vector<ReportFrame>&
 
 } // namespace
 
+Series build_series(const Process& process, const std::vector<std::uint64_t>& ticks) {
+    Series series;
+    for (std::size_t i = 0; i < process.timeline.mono_ns.size(); ++i) {
+        series.seconds.push_back(seconds_between(process.about.attach_mono_ns, process.timeline.mono_ns[i]));
+        series.values.push_back(i < ticks.size() ? static_cast<double>(ticks[i]) : 0);
+    }
+    return series;
+}
+
 std::vector<ReportFrame> build_stack(const Model& model, StackId id) {
     std::vector<ReportFrame> frames;
     if (const auto* stack = model.stack(id)) {
@@ -155,13 +164,8 @@ bool is_windowed(const ModeChanged& mode) {
 }
 
 void judge(const Process& process, const Site& site, std::size_t sites_tested, ReportSite& out) {
-    std::vector<double> seconds;
-    std::vector<double> values;
-    for (std::size_t i = 0; i < process.timeline.mono_ns.size(); ++i) {
-        seconds.push_back(seconds_between(process.about.attach_mono_ns, process.timeline.mono_ns[i]));
-        values.push_back(i < site.live_bytes_ticks.size() ? static_cast<double>(site.live_bytes_ticks[i]) : 0);
-    }
-    auto judgement = judge_site({seconds, values, site.sample.allocs, site.sample.frees}, sites_tested);
+    const auto series = build_series(process, site.live_bytes_ticks);
+    auto judgement = judge_site({series.seconds, series.values, site.sample.allocs, site.sample.frees}, sites_tested);
     if (const auto& mode = process.mode; is_windowed(mode)) { // what a window saw stay may have gone since
         judgement.growth_bytes_per_s *= mode.window_s > 0 ? mode.period_s / mode.window_s : 1;
         if (judgement.verdict == SiteVerdict::probable || judgement.verdict == SiteVerdict::definite) {
@@ -220,6 +224,10 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
     if (process.pages) {
         coverage.mode = coverage.sources.empty() ? "pages" : coverage.mode;
         coverage.sources.insert(coverage.sources.end(), process.pages->sources.begin(), process.pages->sources.end());
+    }
+    if (process.kernel_resources) {
+        const auto& sources = process.kernel_resources->sources;
+        coverage.sources.insert(coverage.sources.end(), sources.begin(), sources.end());
     }
     coverage.from_start = process.about.from_start;
     coverage.max_live = model.run().max_live;

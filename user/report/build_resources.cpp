@@ -14,6 +14,8 @@ namespace {
 constexpr std::size_t kMaxResources = 100; ///< listed
 constexpr std::size_t kMaxPools = 50;      ///< listed
 constexpr std::size_t kMaxErrors = 20;     ///< listed
+constexpr std::size_t kMaxSites = 50;      ///< listed
+constexpr std::size_t kMaxNames = 3;       ///< of one site
 
 double in_seconds(std::uint64_t nanoseconds) {
     return static_cast<double>(nanoseconds) / static_cast<double>(kNanosPerSecond);
@@ -90,6 +92,73 @@ void build_listed(const Model& model, const ResourceTable& table, std::uint64_t 
     build_kinds(table, leaked, out);
 }
 
+bool is_descriptor(const ResourceKind& kind) {
+    return kind.of_kernel && kind.name.starts_with("fd:");
+}
+
+std::vector<std::string> names_at(const ResourceTable& table, std::uint32_t site) {
+    std::vector<std::string> names;
+    for (const auto& resource : table.resources()) {
+        if (resource.held && resource.site == site && !resource.name.empty() && names.size() < kMaxNames &&
+            std::find(names.begin(), names.end(), resource.name) == names.end()) {
+            names.push_back(resource.name);
+        }
+    }
+    return names;
+}
+
+struct JudgedSite {
+    std::uint32_t index;
+    ResourceSiteJudgement judgement;
+};
+
+std::vector<JudgedSite> judge_sites(const Process& process, const ReportResources& out) {
+    const auto& sites = process.resources.sites();
+    const auto tested =
+        static_cast<std::size_t>(std::count_if(sites.begin(), sites.end(), [](const auto& site) { return site.held != 0; }));
+    std::vector<JudgedSite> judged;
+    for (std::uint32_t i = 0; i < sites.size(); ++i) {
+        const auto& site = sites[i];
+        if (site.held != 0) {
+            const auto series = build_series(process, site.held_ticks);
+            const bool limited = is_descriptor(process.resources.kinds()[site.kind]);
+            judged.push_back({i, judge_resource_site({series.seconds, series.values, site.acquired, site.released}, tested,
+                                                     limited ? ResourceLimitState{out.descriptors, out.descriptor_limit}
+                                                             : ResourceLimitState{})});
+        }
+    }
+    return judged;
+}
+
+void build_resource_sites(const Model& model, const Process& process, ReportResources& out) {
+    const auto& table = process.resources;
+    auto judged = judge_sites(process, out);
+    std::sort(judged.begin(), judged.end(), [&](const JudgedSite& a, const JudgedSite& b) {
+        return std::tuple(b.judgement.verdict, table.sites()[b.index].held, a.index) <
+               std::tuple(a.judgement.verdict, table.sites()[a.index].held, b.index);
+    });
+    for (const auto& [index, judgement] : judged) {
+        const auto& site = table.sites()[index];
+        if (out.sites.size() == kMaxSites) {
+            ++out.other_sites;
+            continue;
+        }
+        const bool grows = judgement.verdict > SiteVerdict::stable;
+        out.sites.push_back({table.kinds()[site.kind].name, site.held, site.acquired, site.released, judgement.growth_per_s,
+                             site_verdict_name(judgement.verdict), judgement.confidence, judgement.evidence,
+                             grows ? names_at(table, index) : std::vector<std::string>{}, build_stack(model, site.stack)});
+    }
+}
+
+void build_descriptors(const Process& process, ReportResources& out) {
+    if (process.kernel_resources) {
+        out.descriptor_limit = process.kernel_resources->descriptor_limit;
+    }
+    for (const auto& kind : process.resources.kinds()) {
+        out.descriptors += is_descriptor(kind) ? kind.live : 0;
+    }
+}
+
 void build_errors(const Model& model, const ResourceTable& table, ReportResources& out) {
     out.other_errors = table.counters().errors_refused;
     for (const auto& error : table.errors()) {
@@ -124,13 +193,15 @@ void build_pools(const Model& model, const ResourceTable& table, std::uint64_t n
 } // namespace
 
 void build_resources(const Model& model, const Process& process, Report& report) {
-    if (!process.contract) {
+    if (!process.contract && !process.kernel_resources) {
         return;
     }
     const auto& table = process.resources;
     auto& out = report.resources;
     const auto now_ns = process.last_mono_ns;
     build_listed(model, table, now_ns, out);
+    build_descriptors(process, out);
+    build_resource_sites(model, process, out);
     build_errors(model, table, out);
     build_pools(model, table, now_ns, out);
     for (const auto& cleanup : table.cleanups()) {
@@ -146,6 +217,7 @@ void build_resources(const Model& model, const Process& process, Report& report)
          std::initializer_list<std::pair<const char*, std::uint64_t>>{{"unknown_resources", counters.unknown_resources},
                                                                       {"resources_refused", counters.resources_refused},
                                                                       {"kinds_refused", counters.kinds_refused},
+                                                                      {"sites_refused", counters.sites_refused},
                                                                       {"pools_refused", counters.pools_refused},
                                                                       {"errors_refused", counters.errors_refused},
                                                                       {"missed_releases", counters.missed_releases}}) {

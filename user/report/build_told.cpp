@@ -1,4 +1,6 @@
 // What the verdict says of what a program tells of itself.
+#include <algorithm>
+
 #include "report/build_parts.hpp"
 #include "report/format.hpp"
 
@@ -24,6 +26,13 @@ void count(Findings& findings, const std::string& verdict, std::uint64_t count, 
     }
 }
 
+/// The innermost function outside the library that made the system call; empty where it has no name.
+std::string first_caller(const std::vector<ReportFrame>& stack) {
+    const auto caller =
+        std::find_if(stack.begin(), stack.end(), [&](const ReportFrame& frame) { return frame.module != stack.front().module; });
+    return stack.empty() ? "" : caller == stack.end() ? stack.front().function : caller->function;
+}
+
 void add(std::string& list, const std::string& item) {
     list += (list.empty() ? "" : "; ") + item;
 }
@@ -46,10 +55,15 @@ void add_told_to_verdict(Report& report) {
     }
     Findings leaked;
     Findings overdue;
+    Findings growing;
     Findings resource_errors;
     Findings pools;
     for (const auto& resource : report.resources.listed) {
         count(resource.state == "overdue" ? overdue : leaked, resource.verdict, 1, resource.bytes, resource.kind);
+    }
+    for (const auto& site : report.resources.sites) {
+        const auto function = first_caller(site.acquired_at);
+        count(growing, site.verdict, 1, 0, site.kind + (function.empty() ? "" : " by " + function));
     }
     for (const auto& error : report.resources.errors) {
         count(resource_errors, error.verdict, error.count, 0, error.error + " of " + error.kind);
@@ -80,6 +94,11 @@ void add_told_to_verdict(Report& report) {
                       overdue.what + (overdue.sure > 1 ? ", ...)" : ")"));
         verdict.evidence["overdue_resources"] = std::to_string(overdue.sure);
     }
+    if (growing.sure != 0) {
+        add(sure, plural(growing.sure, "place acquires", "places acquire") + " more and more resources (" + growing.what +
+                      (growing.sure > 1 ? ", ...)" : ")"));
+        verdict.evidence["growing_resources"] = std::to_string(growing.sure);
+    }
     if (resource_errors.sure != 0) {
         add(sure, plural(resource_errors.sure, "resource error", "resource errors") + " (" + resource_errors.what +
                       (resource_errors.sure > 1 ? ", ...)" : ")"));
@@ -90,13 +109,14 @@ void add_told_to_verdict(Report& report) {
                       (pools.sure > 1 ? ", ...)" : ")"));
         verdict.evidence["exhausted_pools"] = std::to_string(pools.sure);
     }
-    const auto suspects = cycles.suspect + errors.suspect + leaked.suspect + overdue.suspect + resource_errors.suspect;
+    const auto suspects =
+        cycles.suspect + errors.suspect + leaked.suspect + overdue.suspect + growing.suspect + resource_errors.suspect;
     if (!sure.empty()) {
         verdict.text = verdict.class_name == "leak" ? verdict.text + "; " + sure : sure;
         verdict.class_name = "leak";
     } else if (suspects != 0 && verdict.class_name != "leak") { // neither a leak nor a clean bill
         verdict.class_name = "unknown";
-        add(verdict.text, plural(suspects, "suspicion", "suspicions") + " about what the program tells of itself");
+        add(verdict.text, plural(suspects, "suspicion", "suspicions") + " about its references and resources");
     }
 }
 

@@ -89,6 +89,21 @@ ReportResourceKind read_kind(const Fields& fields, std::string&) {
     return kind;
 }
 
+ReportResourceSite read_site(const Fields& fields, std::string& error) {
+    ReportResourceSite site;
+    fields.string("kind", site.kind);
+    fields.count("held", site.held);
+    fields.count("acquired", site.acquired);
+    fields.count("released", site.released);
+    fields.number("growth_per_s", site.growth_per_s);
+    fields.string("verdict", site.verdict);
+    fields.number("confidence", site.confidence);
+    fields.string("evidence", site.evidence);
+    fields.strings("names", site.names);
+    site.acquired_at = read_stack(fields, "acquired_at", error);
+    return site;
+}
+
 ReportResourceError read_resource_error(const Fields& fields, std::string& error) {
     ReportResourceError read;
     fields.string("error", read.error);
@@ -138,9 +153,13 @@ ReportResources read_resources(const JsonFields& root, std::string& error) {
         fields.count("count", resources.other);
         fields.count("bytes", resources.other_bytes);
         fields.count("errors", resources.other_errors);
+        fields.count("sites", resources.other_sites);
+        fields.count("descriptors", resources.descriptors);
+        fields.count("descriptor_limit", resources.descriptor_limit);
         fields.counts("counters", resources.counters);
     }
     resources.kinds = read_array<ReportResourceKind>(root, "resource_kinds", error, read_kind);
+    resources.sites = read_array<ReportResourceSite>(root, "resource_sites", error, read_site);
     resources.errors = read_array<ReportResourceError>(root, "resource_errors", error, read_resource_error);
     resources.pools = read_array<ReportPool>(root, "pools", error, read_pool);
     resources.cleanups = read_array<ReportCleanup>(root, "cleanups", error, read_cleanup);

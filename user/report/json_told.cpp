@@ -91,6 +91,20 @@ void append_kind(std::string& out, const ReportResourceKind& kind) {
                       {"idle_p99_s", finite(kind.idle_p99_s)}});
 }
 
+void append_site(std::string& out, const ReportResourceSite& site) {
+    append_open(out, {{"kind", site.kind},
+                      {"held", site.held},
+                      {"acquired", site.acquired},
+                      {"released", site.released},
+                      {"growth_per_s", finite(site.growth_per_s)},
+                      {"verdict", site.verdict},
+                      {"confidence", finite(site.confidence)},
+                      {"evidence", site.evidence},
+                      {"names", site.names}});
+    append_stack(out, "acquired_at", site.acquired_at);
+    out += '}';
+}
+
 void append_resource_error(std::string& out, const ReportResourceError& error) {
     append_open(
         out,
@@ -132,8 +146,12 @@ void append_resources(std::string& out, const ReportResources& resources) {
         out += R"(,"other_resources":)" + dump_json({{"count", resources.other},
                                                      {"bytes", resources.other_bytes},
                                                      {"errors", resources.other_errors},
+                                                     {"sites", resources.other_sites},
+                                                     {"descriptors", resources.descriptors},
+                                                     {"descriptor_limit", resources.descriptor_limit},
                                                      {"counters", object_json(resources.counters)}});
         append_array(out, "resource_kinds", resources.kinds, append_kind);
+        append_array(out, "resource_sites", resources.sites, append_site);
         append_array(out, "resource_errors", resources.errors, append_resource_error);
     }
     if (!resources.pools.empty()) {

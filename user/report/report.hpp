@@ -239,6 +239,20 @@ struct ReportPool {
 };
 
 /// (added) An emergency cleanup that a tracer asked for.
+/// A place in the code that acquires resources of one kind.
+struct ReportResourceSite {
+    std::string kind;
+    std::uint64_t held = 0;
+    std::uint64_t acquired = 0;
+    std::uint64_t released = 0;
+    double growth_per_s = 0; ///< robust slope of `held`
+    std::string verdict;     ///< as ReportSite's
+    double confidence = 0;   ///< 0 to 1
+    std::string evidence;
+    std::vector<std::string> names;       ///< of some that it holds, each once; only where it grows
+    std::vector<ReportFrame> acquired_at; ///< empty: not known, as of those that were there before
+};
+
 struct ReportCleanup {
     std::string level; ///< low | high | critical
     bool ended = false;
@@ -255,6 +269,10 @@ struct ReportResources {
     std::uint64_t other = 0;            ///< not listed
     std::uint64_t other_bytes = 0;
     std::vector<ReportResourceKind> kinds; ///< by name
+    std::vector<ReportResourceSite> sites; ///< the worst first, then by number held
+    std::uint64_t other_sites = 0;         ///< not listed, that hold something
+    std::uint64_t descriptors = 0;         ///< held
+    std::uint64_t descriptor_limit = 0;    ///< of the process; 0 = not known
     std::vector<ReportResourceError> errors;
     std::uint64_t other_errors = 0;
     std::vector<ReportPool> pools;                 ///< by name

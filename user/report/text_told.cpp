@@ -42,6 +42,7 @@ public:
     void write() {
         cycles();
         reference_errors();
+        resource_sites();
         resources();
         resource_errors();
         pools();
@@ -193,6 +194,37 @@ private:
                                                                              : "given back at";
     }
 
+    /// Places that acquire more and more.
+    void resource_sites() {
+        std::vector<const ReportResourceSite*> growing;
+        for (const auto& site : report_.resources.sites) {
+            if (options_.verbose || (site.verdict != "stable" && site.verdict != "unknown")) {
+                growing.push_back(&site);
+            }
+        }
+        if (growing.empty()) {
+            return;
+        }
+        title(options_.verbose ? "Where resources are acquired" : "Resources that become more and more");
+        const auto shown = std::min<std::size_t>(options_.top, growing.size());
+        for (std::size_t i = 0; i < shown; ++i) {
+            write_resource_site(*growing[i]);
+        }
+        more(growing.size() - shown, "place", "places");
+    }
+
+    void write_resource_site(const ReportResourceSite& site) {
+        number();
+        out_ << paint_(Colour::bold, human_count(site.held) + ' ' + printable(site.kind)) << " held, "
+             << human_count(site.acquired) << " acquired, " << human_count(site.released) << " released";
+        for (std::size_t i = 0; i < site.names.size(); ++i) {
+            out_ << (i == 0 ? ": \"" : ", \"") << shorten(printable(site.names[i]), kTypeWidth) << '"';
+        }
+        out_ << '\n';
+        verdict(site.verdict, site.evidence);
+        stack("acquired at", site.acquired_at);
+    }
+
     /// Only those that something is wrong with: a busy server holds thousands.
     void resources() {
         std::vector<const ReportResource*> wrong;
@@ -310,9 +342,6 @@ void write_told_head(std::ostream& out, const Report& report, std::size_t indent
         return out << label;
     };
     const auto& references = report.references;
-    if (!references.followed) {
-        return;
-    }
     if (references.objects > 0 || references.references > 0) {
         row("objects") << human_count(references.objects) << " told of, "
                        << plural(references.references, "reference", "references");
@@ -327,7 +356,13 @@ void write_told_head(std::ostream& out, const Report& report, std::size_t indent
                  printable(kind.kind.empty() ? "of unknown kind" : kind.kind);
     }
     if (!kinds.empty()) {
-        row("resources") << wrapped(kinds + " held", indent, indent, kWidth) << '\n';
+        const auto& resources = report.resources;
+        kinds += " held";
+        if (resources.descriptor_limit > 0) {
+            kinds +=
+                "; " + human_count(resources.descriptors) + " of " + human_count(resources.descriptor_limit) + " descriptors";
+        }
+        row("resources") << wrapped(kinds, indent, indent, kWidth) << '\n';
     }
     std::string list;
     for (const auto* counters : {&references.counters, &report.resources.counters}) {

@@ -75,6 +75,8 @@ template <>
 constexpr std::uint16_t kKind<StorageTold> = 26;
 template <>
 constexpr std::uint16_t kKind<ResourceKindDefined> = 28;
+template <>
+constexpr std::uint16_t kKind<ResourcesStarted> = 29;
 
 // A T, const where it is written and not const where it is read.
 template <typename T, typename Of>
@@ -181,6 +183,11 @@ void fields(A& archive, Is<ReferenceTold> auto& e) {
 template <typename A>
 void fields(A& archive, Is<ResourceTold> auto& e) {
     archive(e.origin, e.action, e.kind, e.id, e.parent, e.bytes, e.name, e.age_ns, e.idle_ns);
+    archive.later(e.of_kernel);
+}
+template <typename A>
+void fields(A& archive, Is<ResourcesStarted> auto& e) {
+    archive(e.process, e.sources, e.descriptor_limit);
 }
 template <typename A>
 void fields(A& archive, Is<PoolTold> auto& e) {

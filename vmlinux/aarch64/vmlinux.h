@@ -74,6 +74,8 @@ struct user_pt_regs {
 /* Its beginning: the kernel's own fields follow. */
 struct pt_regs {
     struct user_pt_regs user_regs;
+    __u64 orig_x0; /* the first argument of a system call: regs[0] is its result at its end */
+    __s32 syscallno;
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -120,10 +122,47 @@ struct sigpending {
     sigset_t signal;
 };
 
+struct super_block {
+    unsigned long s_magic;
+};
+
+struct inode {
+    unsigned short i_mode;
+    struct super_block *i_sb;
+};
+
+struct qstr {
+    unsigned char *name;
+};
+
+struct dentry {
+    struct qstr d_name;
+};
+
+struct path {
+    struct dentry *dentry;
+};
+
+struct file {
+    struct inode *f_inode;
+    struct path f_path;
+};
+
+struct fdtable {
+    unsigned int max_fds;
+    struct file **fd;
+};
+
+struct files_struct {
+    struct fdtable *fdt;
+};
+
 struct task_struct {
     int tgid;
+    int pid;
     struct task_struct *real_parent;
     struct mm_struct *mm;
+    struct files_struct *files;
     struct uprobe_task *utask;
     unsigned long nvcsw;
     struct sigpending pending;

@@ -132,10 +132,47 @@ struct sigpending {
     sigset_t signal;
 };
 
+struct super_block {
+    unsigned long s_magic;
+};
+
+struct inode {
+    unsigned short i_mode;
+    struct super_block *i_sb;
+};
+
+struct qstr {
+    unsigned char *name;
+};
+
+struct dentry {
+    struct qstr d_name;
+};
+
+struct path {
+    struct dentry *dentry;
+};
+
+struct file {
+    struct inode *f_inode;
+    struct path f_path;
+};
+
+struct fdtable {
+    unsigned int max_fds;
+    struct file **fd;
+};
+
+struct files_struct {
+    struct fdtable *fdt;
+};
+
 struct task_struct {
     int tgid;
+    int pid;
     struct task_struct *real_parent;
     struct mm_struct *mm;
+    struct files_struct *files;
     struct uprobe_task *utask;
     unsigned long nvcsw;
     struct sigpending pending;
