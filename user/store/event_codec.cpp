@@ -71,6 +71,10 @@ template <>
 constexpr std::uint16_t kKind<ThreadEnded> = 24;
 template <>
 constexpr std::uint16_t kKind<HandlePlaced> = 25;
+template <>
+constexpr std::uint16_t kKind<CohortsCut> = 26;
+template <>
+constexpr std::uint16_t kKind<MemorySample> = 27;
 
 // A T, const where it is written and not const where it is read.
 template <typename T, typename Of>
@@ -118,7 +122,7 @@ void fields(A& archive, Is<SiteDefined> auto& e) {
 template <typename A>
 void fields(A& archive, Is<SiteSample> auto& e) {
     archive(e.site, e.allocs, e.frees, e.allocated_bytes, e.freed_bytes, e.aged_objects, e.aged_bytes, e.oldest_ns);
-    archive.later(e.live_bytes_variance, e.live_objects_variance, e.unverified_objects, e.unverified_bytes);
+    archive.later(e.live_bytes_variance, e.live_objects_variance, e.unverified_objects, e.unverified_bytes, e.births);
 }
 template <typename A>
 void fields(A& archive, Is<ProcessSample> auto& e) {
@@ -195,11 +199,23 @@ void fields(A& archive, Is<HandlePlaced> auto& e) {
     archive(e.process, e.handle, e.place, e.owner);
 }
 
+template <typename A>
+void fields(A& archive, Is<CohortsCut> auto& e) {
+    archive(e.process, e.starts);
+}
+template <typename A>
+void fields(A& archive, Is<MemorySample> auto& e) {
+    archive(e.process, e.anon_bytes, e.file_bytes, e.shmem_bytes, e.swap_bytes, e.stack_bytes, e.cgroup_limit, e.limit_bytes,
+            e.limit_used_bytes);
+}
+
 // The fewest bytes that an element of a vector takes: what a count is checked against before anything is reserved for it.
 template <typename T>
 constexpr std::size_t kLeastSize = 0;
 template <>
 constexpr std::size_t kLeastSize<std::uint32_t> = 4;
+template <>
+constexpr std::size_t kLeastSize<std::uint64_t> = 8;
 template <>
 constexpr std::size_t kLeastSize<std::string> = 4;
 template <>
