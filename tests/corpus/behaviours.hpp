@@ -17,7 +17,7 @@ using Behaviour = std::function<void(Simulation&, double load)>;
 struct LeakSettings {
     double rate = 1; ///< blocks leaked a second
     std::uint32_t size = 64;
-    double fraction = 1;  ///< of the allocations that are leaked; the others live
+    double fraction = 1;   ///< of the allocations that are leaked; the others live
     double lifetime_s = 2; ///< for so long on average
     int onset_s = 0;
     int burst_s = 1; ///< all of so many seconds at once
@@ -94,7 +94,8 @@ inline Behaviour fifo_cache(std::uint32_t site, std::size_t capacity, std::uint3
 }
 
 /// Least recently used, keys of a Zipf-like popularity: few stay for good, most pass through. Sampled by its misses.
-inline Behaviour lru_cache(std::uint32_t site, std::size_t capacity, std::uint32_t size, double requests, std::size_t keys, bool full) {
+inline Behaviour lru_cache(std::uint32_t site, std::size_t capacity, std::uint32_t size, double requests, std::size_t keys,
+                           bool full) {
     struct State {
         std::vector<std::int64_t> used; ///< by key: sequence of the last use, -1 = not held
         std::vector<Block> blocks;
@@ -224,7 +225,8 @@ inline Load steady() {
     return [](int) { return 1.0; };
 }
 inline Load diurnal(int period_s, double depth, double phase) {
-    return [=](int second) { return 1 + depth * std::sin(2 * std::numbers::pi * (static_cast<double>(second) / period_s + phase)); };
+    return
+        [=](int second) { return 1 + depth * std::sin(2 * std::numbers::pi * (static_cast<double>(second) / period_s + phase)); };
 }
 inline Load stepping(int at_s, double to) {
     return [=](int second) { return second < at_s ? 1.0 : to; };

@@ -8,11 +8,12 @@ namespace memtrace::corpus {
 
 struct SiteOutcome {
     bool leaks = false;
-    std::string verdict;  ///< at the end
-    std::string evidence; ///< likewise
-    bool called = false;  ///< probable or definite at the end
-    int first_s = -1;     ///< when it was called so first; -1 = never
-    int called_s = 0;     ///< for how long it was called so
+    std::string verdict;    ///< at the end
+    std::string evidence;   ///< likewise
+    bool called = false;    ///< probable or definite at the end
+    int first_s = -1;       ///< when it was called so first; -1 = never
+    int called_s = 0;       ///< for how long it was called so
+    bool definite = false;  ///< was called that at some time
     double detected_s = -1; ///< from the leak's onset until it was called so for good; -1 = not
 };
 
@@ -46,6 +47,7 @@ inline std::vector<SiteOutcome> run(const Workload& workload, std::uint64_t seed
             outcome.verdict = site.verdict;
             outcome.evidence = site.evidence;
             outcome.called = is_called(site.verdict);
+            outcome.definite = outcome.definite || site.verdict == "definite";
             if (outcome.called) {
                 outcome.called_s += Simulation::kTicksPerReport;
                 outcome.first_s = outcome.first_s < 0 ? sim.now_s() : outcome.first_s;

@@ -140,8 +140,12 @@ public:
     double uniform() { return std::uniform_real_distribution<double>(0, 1)(random_); }
     std::uint64_t poisson(double mean) { return mean > 0 ? std::poisson_distribution<std::uint64_t>(mean)(random_) : 0; }
     double exponential(double mean) { return -mean * std::log1p(-uniform()); }
-    double log_normal(double median, double sigma) { return std::lognormal_distribution<double>(std::log(median), sigma)(random_); }
-    std::size_t below(std::size_t count) { return std::min(static_cast<std::size_t>(uniform() * static_cast<double>(count)), count - 1); }
+    double log_normal(double median, double sigma) {
+        return std::lognormal_distribution<double>(std::log(median), sigma)(random_);
+    }
+    std::size_t below(std::size_t count) {
+        return std::min(static_cast<std::size_t>(uniform() * static_cast<double>(count)), count - 1);
+    }
 
 private:
     static constexpr double kBaseBytes = 64 << 20; ///< of its RSS: code, what was there before

@@ -89,7 +89,8 @@ inline std::vector<Workload> leaking_workloads() {
     plain("sampled, 100 KB/s, 10 %", {.rate = 25, .size = 4096, .fraction = 0.1}, sampled);
     plain("sampled, 10 KB/s, all", {.rate = 10, .size = 1024}, sampled);
     plain("sampled, 1 MB/s, 20 %", {.rate = 60, .size = 16384, .fraction = 0.2, .lifetime_s = 3}, sampled);
-    const auto hidden = [&](const std::string& name, LeakSettings settings, auto behaviour, Load load = steady(), Tracing tracing = {}) {
+    const auto hidden = [&](const std::string& name, LeakSettings settings, auto behaviour, Load load = steady(),
+                            Tracing tracing = {}) {
         add("hidden in " + name, kHalfHour, tracing, [=](Scene& scene) {
             const auto site = scene.site(true);
             scene.add(leak(site, settings));
@@ -109,18 +110,22 @@ inline std::vector<Workload> leaking_workloads() {
     hidden("a growing hash table", {.rate = 3, .size = 64}, [](std::uint32_t site) { return doubling_table(site, 20'000, 300); });
     hidden("a cache that warms up", {.rate = 4, .size = 256}, [](std::uint32_t site) { return warm_up(site, 5'000, 256, 120); });
     hidden("random replacement", {.rate = 2, .size = 256}, [](std::uint32_t site) { return random_cache(site, 2'000, 256, 60); });
-    hidden("load that rises and falls", {.rate = 3, .size = 512}, [](std::uint32_t site) { return turnover(site, 30, 512, 3); },
-           diurnal(900, 0.6, 0));
-    hidden("load that falls", {.rate = 6, .size = 512}, [](std::uint32_t site) { return turnover(site, 30, 512, 3); },
-           diurnal(3600, 0.6, 0.25));
-    hidden("load that doubles", {.rate = 3, .size = 512}, [](std::uint32_t site) { return turnover(site, 30, 512, 3); },
-           stepping(900, 2));
+    hidden(
+        "load that rises and falls", {.rate = 3, .size = 512}, [](std::uint32_t site) { return turnover(site, 30, 512, 3); },
+        diurnal(900, 0.6, 0));
+    hidden(
+        "load that falls", {.rate = 6, .size = 512}, [](std::uint32_t site) { return turnover(site, 30, 512, 3); },
+        diurnal(3600, 0.6, 0.25));
+    hidden(
+        "load that doubles", {.rate = 3, .size = 512}, [](std::uint32_t site) { return turnover(site, 30, 512, 3); },
+        stepping(900, 2));
     return all;
 }
 
 inline std::vector<Workload> healthy_workloads() {
     std::vector<Workload> all;
-    const auto add = [&](const std::string& name, auto behaviour, Load load = steady(), Tracing tracing = {}, int duration = kHalfHour) {
+    const auto add = [&](const std::string& name, auto behaviour, Load load = steady(), Tracing tracing = {},
+                         int duration = kHalfHour) {
         all.push_back({"healthy: " + name, duration, tracing, [=](Scene& scene) {
                            scene.load = load;
                            scene.add(behaviour(scene.site()));
@@ -129,10 +134,16 @@ inline std::vector<Workload> healthy_workloads() {
     const Tracing sampled{64 << 10, 0, 0, false};
     for (const int minutes : {1, 3, 10, 30}) {
         const double tau = 60.0 * minutes / 3; // 95 % full then
-        add("warm-up of " + std::to_string(minutes) + " min", [=](std::uint32_t s) { return warm_up(s, 20'000, 512, tau); }, steady(), {}, 3600);
-        add("small warm-up of " + std::to_string(minutes) + " min", [=](std::uint32_t s) { return warm_up(s, 1'500, 512, tau); }, steady(), {}, 3600);
-        add("FIFO cache that fills in " + std::to_string(minutes) + " min",
-            [=](std::uint32_t s) { return fifo_cache(s, static_cast<std::size_t>(20 * 60 * minutes), 256, 20, false); }, steady(), {}, 3600);
+        add(
+            "warm-up of " + std::to_string(minutes) + " min", [=](std::uint32_t s) { return warm_up(s, 20'000, 512, tau); },
+            steady(), {}, 3600);
+        add(
+            "small warm-up of " + std::to_string(minutes) + " min", [=](std::uint32_t s) { return warm_up(s, 1'500, 512, tau); },
+            steady(), {}, 3600);
+        add(
+            "FIFO cache that fills in " + std::to_string(minutes) + " min",
+            [=](std::uint32_t s) { return fifo_cache(s, static_cast<std::size_t>(20 * 60 * minutes), 256, 20, false); }, steady(),
+            {}, 3600);
     }
     add("LRU cache that fills up", [](std::uint32_t s) { return lru_cache(s, 2'000, 1024, 200, 20'000, false); });
     add("full LRU cache", [](std::uint32_t s) { return lru_cache(s, 2'000, 1024, 200, 20'000, true); });
@@ -155,8 +166,12 @@ inline std::vector<Workload> healthy_workloads() {
         add("sessions of " + name, [=](std::uint32_t s) { return sessions(s, 300, 2048, lifetime, true); });
         add("few sessions of " + name, [=](std::uint32_t s) { return sessions(s, 30, 8192, lifetime, true); });
     }
-    add("load that rises and falls, 20 min", [](std::uint32_t s) { return sessions(s, 300, 2048, 120, true); }, diurnal(1200, 0.7, 0));
-    add("load that rises and falls, 1 h", [](std::uint32_t s) { return sessions(s, 300, 2048, 120, true); }, diurnal(3600, 0.7, -0.25), {}, 3600);
+    add(
+        "load that rises and falls, 20 min", [](std::uint32_t s) { return sessions(s, 300, 2048, 120, true); },
+        diurnal(1200, 0.7, 0));
+    add(
+        "load that rises and falls, 1 h", [](std::uint32_t s) { return sessions(s, 300, 2048, 120, true); },
+        diurnal(3600, 0.7, -0.25), {}, 3600);
     add("load that doubles", [](std::uint32_t s) { return sessions(s, 300, 2048, 60, true); }, stepping(900, 2));
     add("long tail", [](std::uint32_t s) { return heavy_tail(s, 20, 512, 10, 2); });
     add("turnover", [](std::uint32_t s) { return turnover(s, 200, 128, 1); });
@@ -171,12 +186,13 @@ inline std::vector<Workload> healthy_workloads() {
 /// What windows see: no verdict above suspect is given, whatever is there.
 inline std::vector<Workload> windowed_workloads() {
     const Tracing windowed{0, 2, 20, false};
-    return {{"windowed: leak of 10 KB/s", 1800, windowed,
-             [](Scene& scene) { scene.add(leak(scene.site(true), {.rate = 10, .size = 1024})); }},
-            {"windowed: leak of 100 KB/s, 10 %", 1800, windowed,
-             [](Scene& scene) { scene.add(leak(scene.site(true), {.rate = 25, .size = 4096, .fraction = 0.1, .lifetime_s = 1})); }},
-            {"windowed: turnover", 1800, windowed, [](Scene& scene) { scene.add(turnover(scene.site(), 200, 128, 1)); }},
-            {"windowed: sessions", 1800, windowed, [](Scene& scene) { scene.add(sessions(scene.site(), 300, 2048, 300, true)); }}};
+    return {
+        {"windowed: leak of 10 KB/s", 1800, windowed,
+         [](Scene& scene) { scene.add(leak(scene.site(true), {.rate = 10, .size = 1024})); }},
+        {"windowed: leak of 100 KB/s, 10 %", 1800, windowed,
+         [](Scene& scene) { scene.add(leak(scene.site(true), {.rate = 25, .size = 4096, .fraction = 0.1, .lifetime_s = 1})); }},
+        {"windowed: turnover", 1800, windowed, [](Scene& scene) { scene.add(turnover(scene.site(), 200, 128, 1)); }},
+        {"windowed: sessions", 1800, windowed, [](Scene& scene) { scene.add(sessions(scene.site(), 300, 2048, 300, true)); }}};
 }
 
 } // namespace memtrace::corpus

@@ -9,7 +9,7 @@ namespace memtrace {
 
 struct Forecast {
     double seconds = 0;
-    double low = 0;  ///< 95 % interval; high is infinite where the growth may be none
+    double low = 0; ///< 95 % interval; high is infinite where the growth may be none
     double high = 0;
 };
 

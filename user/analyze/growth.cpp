@@ -60,7 +60,8 @@ Slope theil_sen(std::span<const double> seconds, std::span<const double> values,
         return {};
     }
     const auto nth = [&slopes](double index) { // the smallest is number 0
-        const auto at = slopes.begin() + static_cast<std::ptrdiff_t>(std::clamp(index, 0.0, static_cast<double>(slopes.size() - 1)));
+        const auto at =
+            slopes.begin() + static_cast<std::ptrdiff_t>(std::clamp(index, 0.0, static_cast<double>(slopes.size() - 1)));
         std::nth_element(slopes.begin(), at, slopes.end());
         return *at;
     };

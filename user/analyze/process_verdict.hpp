@@ -14,7 +14,7 @@ enum class ProcessGrowth : std::uint8_t {
     fragmentation, ///< the heap grew much more than what is live in it, while far more was freed
     mapped_files,
     stacks,
-    unexplained,   ///< anonymous memory that the heap does not account for
+    unexplained, ///< anonymous memory that the heap does not account for
 };
 
 /// Series over time, parallel.
@@ -31,8 +31,8 @@ struct ProcessMemory {
 struct ProcessJudgement {
     ProcessGrowth growth = ProcessGrowth::none;
     Trend rss;
-    double grown_bytes = 0;  ///< RSS, over its last regime
-    double of_it_bytes = 0;  ///< by what `growth` names
+    double grown_bytes = 0; ///< RSS, over its last regime
+    double of_it_bytes = 0; ///< by what `growth` names
 };
 
 /// Growth is what a trend test sees (p < 0.01) and is worth a word: 4 MiB and 2 % at least. It is put down to what makes up half of it.

@@ -16,6 +16,7 @@ constexpr double kStraight = 1e-4;      ///< share of the variance that a line l
 constexpr double kRise = 0.05;          ///< p of a rise that gives a series a shape; verdicts ask for more
 constexpr double kSlower = 0.75;        ///< growth in the last third / that in the first
 constexpr double kFewSteps = 0.8;       ///< share of the rise that three increments make up
+constexpr double kNewHeight = 1.5;      ///< times the largest value of earlier regimes
 constexpr double kSurelySlower = 2;     ///< Welch's t
 
 /// Sums of a stretch of a series, from which the least squares line through it follows.
@@ -95,11 +96,14 @@ double slowdown_per_cpu(std::span<const double> values, std::span<const double> 
     const double first_cpu = cpu_s[third] - cpu_s.front();
     const double last_cpu = cpu_s[last] - cpu_s[last - third];
     const double first = values[third] - values.front();
-    return first_cpu > 0 && last_cpu > 0 && first > 0 ? (values[last] - values[last - third]) / last_cpu / (first / first_cpu) : -1;
+    return first_cpu > 0 && last_cpu > 0 && first > 0 ? (values[last] - values[last - third]) / last_cpu / (first / first_cpu)
+                                                      : -1;
 }
 
 Shape shape_of(std::span<const double> all, std::span<const double> regime, std::span<const double> cpu_s, bool rises) {
-    if (falls(all) >= 2) {
+    const auto before = all.first(all.size() - regime.size());
+    const bool new_heights = !before.empty() && all.back() > kNewHeight * *std::max_element(before.begin(), before.end());
+    if (falls(all) >= 2 && !new_heights) {
         return Shape::sawtooth;
     }
     const double whole_rise = all.back() - all.front();

@@ -9,13 +9,13 @@ namespace memtrace {
 
 namespace {
 
-constexpr double kSuspectP = 0.05;            ///< after the correction for the number of sites
-constexpr double kProbableP = 0.01;           ///< likewise
-constexpr double kDefiniteP = 0.001;          ///< likewise
-constexpr double kProbableSeconds = 10;       ///< of observed growth
-constexpr double kDefiniteSeconds = 60;       ///< likewise
-constexpr double kMostlySurvive = 0.6;        ///< share of its allocations still live, where ages are not known: turnover explains less
-constexpr double kSurvive = 0.9;              ///< likewise: nothing frees here
+constexpr double kSuspectP = 0.05;       ///< after the correction for the number of sites
+constexpr double kProbableP = 0.01;      ///< likewise
+constexpr double kDefiniteP = 0.001;     ///< likewise
+constexpr double kProbableSeconds = 10;  ///< of observed growth
+constexpr double kDefiniteSeconds = 300; ///< likewise
+constexpr double kMostlySurvive = 0.6; ///< share of its allocations still live, where ages are not known: turnover explains less
+constexpr double kSurvive = 0.9;       ///< likewise: nothing frees here
 constexpr double kDefinitelyRetained = 0.97;  ///< share of the blocks that got old
 constexpr std::uint64_t kProbableBlocks = 10; ///< live: fewer are start-up work, whatever their trend
 constexpr std::uint64_t kDefiniteBlocks = 100;
@@ -41,7 +41,9 @@ std::string rate(double per_s) {
 }
 
 std::string duration(double seconds) {
-    return seconds < 120 ? printed("%.0f s", seconds) : seconds < 7200 ? printed("%.0f min", seconds / 60) : printed("%.1f h", seconds / 3600);
+    return seconds < 120    ? printed("%.0f s", seconds)
+           : seconds < 7200 ? printed("%.0f min", seconds / 60)
+                            : printed("%.1f h", seconds / 3600);
 }
 
 /// Rounded down: 99.97 % is not all.
@@ -50,8 +52,9 @@ std::string percent(double share) {
 }
 
 double survivors(const SiteHistory& history) {
-    return history.allocs <= history.frees ? 0
-                                           : static_cast<double>(history.allocs - history.frees) / static_cast<double>(history.allocs);
+    return history.allocs <= history.frees
+               ? 0
+               : static_cast<double>(history.allocs - history.frees) / static_cast<double>(history.allocs);
 }
 
 std::string describe_growth(const SiteHistory& history, const Trend& trend, double p) {
@@ -65,7 +68,7 @@ std::string describe_survival(const SiteHistory& history) {
         return percent(survivors(history)) + " of its " + std::to_string(history.allocs) + " allocations were never freed";
     }
     std::string text = percent(plateau.retained) + " of its blocks";
-    if (plateau.age_s > 0) {
+    if (plateau.age_s > 0 && plateau.reaching < 0.99) {
         text += " older than " + duration(plateau.age_s);
     }
     text += " were never freed";
@@ -102,7 +105,11 @@ std::string why_suspect(const SiteHistory& history, double p) {
     if (p >= kProbableP || history.lasted_s < kProbableSeconds || history.live_objects < kProbableBlocks) {
         return "too little or too briefly to call it a leak";
     }
-    if (history.ages_known ? !history.plateau.found : survivors(history) < kMostlySurvive) {
+    if (history.ages_known && !history.plateau.found) {
+        return history.plateau.retained >= kSurvive ? "too few of its blocks have been seen to grow old"
+                                                    : "its blocks are freed, sooner or later";
+    }
+    if (!history.ages_known && survivors(history) < kMostlySurvive) {
         return "its blocks are freed, sooner or later";
     }
     return "";

@@ -17,14 +17,15 @@ const char* site_verdict_name(SiteVerdict verdict);
 
 /// What is judged, besides the trend: what became of the site's allocations since tracing began.
 struct SiteHistory {
-    std::size_t points = 0;     ///< of the series that the trend is of
-    double lasted_s = 0;        ///< time that its last regime spans
-    std::uint64_t allocs = 0;   ///< so far
-    std::uint64_t frees = 0;    ///< so far
+    std::size_t points = 0;   ///< of the series that the trend is of
+    double lasted_s = 0;      ///< time that its last regime spans
+    std::uint64_t allocs = 0; ///< so far
+    std::uint64_t frees = 0;  ///< so far
     std::uint64_t live_objects = 0;
-    bool ages_known = false;    ///< births of live blocks were read: `plateau` says something
+    bool ages_known = false; ///< births of live blocks were read: `plateau` says something
     Plateau plateau;
-    bool may_replace = false;   ///< blocks from before the tracing are freed as fast as it grows, and the process does not grow with it
+    bool may_replace =
+        false; ///< blocks from before the tracing are freed as fast as it grows, and the process does not grow with it
 };
 
 struct SiteJudgement {

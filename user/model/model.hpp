@@ -38,8 +38,8 @@ struct ProcessHistory {
 struct Site {
     SiteDefined about;
     SiteSample sample;
-    std::uint64_t live_bytes_at_report = 0;      ///< at the report before
-    Timeline live_bytes_history;                 ///< by the process's ticks; empty: never held anything at one
+    std::uint64_t live_bytes_at_report = 0; ///< at the report before
+    Timeline live_bytes_history;            ///< by the process's ticks; empty: never held anything at one
     SurvivalTable survival;
     /// Never below zero: totals are read one after the other while the program runs, so what was freed in between may be counted
     /// without its allocation.

@@ -29,7 +29,9 @@ struct AgeClasses {
     std::array<float, kCount> exposure_s{};   ///< block seconds lived at that age, while watched
 
     /// The least age of a class, in seconds.
-    static double age_s(std::size_t of_class) { return of_class == 0 ? 0 : static_cast<double>(std::uint64_t{1} << (of_class - 1)); }
+    static double age_s(std::size_t of_class) {
+        return of_class == 0 ? 0 : static_cast<double>(std::uint64_t{1} << (of_class - 1));
+    }
     void expose(double from_age_s, double to_age_s, double blocks, double died);
     AgeClasses& operator+=(const AgeClasses& other);
     AgeClasses& operator-=(const AgeClasses& other);
@@ -44,7 +46,8 @@ public:
     };
 
     /// A reading at `now_ns`: of the blocks born since each of `starts`, up to the next one, so many are live.
-    void read(std::span<const std::uint64_t> starts, std::span<const std::uint64_t> live, std::uint64_t allocs, std::uint64_t now_ns);
+    void read(std::span<const std::uint64_t> starts, std::span<const std::uint64_t> live, std::uint64_t allocs,
+              std::uint64_t now_ns);
     /// Cohorts are cut: `from` becomes `to`, the last of which begins now.
     void cut(std::span<const std::uint64_t> from, std::span<const std::uint64_t> to, std::uint64_t allocs);
 

@@ -210,11 +210,13 @@ Report build_report(const Model& model, ProcessId id) {
     report.interval_s = seconds_between(process->report_mono_ns, process->last_mono_ns);
     report.min_age_s = static_cast<double>(model.run().min_age_ns) / static_cast<double>(kNanosPerSecond);
     build_pages(model, *process, report);
+    const auto& memory = process->memory;
     report.process = {process->about.pid,     rfc3339(process->about.start_wall_ns),
                       process->about.comm,    process->about.exe,
                       process->about.cmdline, process->usage.rss_bytes,
-                      process->memory.anon_bytes, process->memory.file_bytes, process->memory.shmem_bytes,
-                      process->memory.swap_bytes, process->memory.stack_bytes, state_name(*process)};
+                      state_name(*process),   memory.anon_bytes,
+                      memory.file_bytes,      memory.shmem_bytes,
+                      memory.swap_bytes,      memory.stack_bytes};
     build_sites(model, *process, report);
     build_coverage(model, *process, report);
     build_totals_interval(model, *process, report);

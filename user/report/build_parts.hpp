@@ -24,7 +24,7 @@ void build_intervals(const Process& process, double bytes, double bytes_variance
 /// A process's histories over the whole run, as far as they reach, at the finest distance that covers it. All of one length.
 struct ProcessSeries {
     explicit ProcessSeries(const Process& process);
-    std::size_t level; ///< of Rings
+    std::size_t level;           ///< of Rings
     std::vector<double> seconds; ///< since attaching
     std::vector<double> live_bytes;
     std::vector<double> rss_bytes;

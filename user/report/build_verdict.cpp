@@ -142,9 +142,8 @@ void build_forecast(const Process& process, const SitesSum& sites, const Process
 void build_verdict(const Process& process, Report& report) {
     const ProcessSeries series(process);
     const auto sites = sum_up(report.sites);
-    const auto growth =
-        judge_process({series.seconds, series.live_bytes, series.rss_bytes, series.anon_bytes, series.file_bytes,
-                       series.stack_bytes, static_cast<double>(report.totals.freed_bytes)});
+    const auto growth = judge_process({series.seconds, series.live_bytes, series.rss_bytes, series.anon_bytes, series.file_bytes,
+                                       series.stack_bytes, static_cast<double>(report.totals.freed_bytes)});
     judge_growth(process, sites, growth, report);
     build_forecast(process, sites, growth, report);
     if (!report.coverage.lost.empty()) {

@@ -55,7 +55,7 @@ bool may_replace(const Process& process, const ProcessSeries& series, const Site
     if (process.about.from_start || site.sample.allocs == 0) {
         return false;
     }
-    const auto from = trend.begin + (series.seconds.size() - trend.begin) / 2; // what was there first goes first
+    const auto from = trend.begin + (series.seconds.size() - trend.begin) / 4 * 3; // what was there first goes first
     const double lasted = series.seconds.back() - series.seconds[from];
     const double size = static_cast<double>(site.sample.allocated_bytes) / static_cast<double>(site.sample.allocs);
     const double grown = trend.slope.per_s * lasted;
@@ -68,7 +68,8 @@ bool may_replace(const Process& process, const ProcessSeries& series, const Site
     return rss.per_s * lasted < kExplains * grown;
 }
 
-void judge(const Process& process, const ProcessSeries& series, const AgeClasses& all_ages, double p, const Candidate& candidate) {
+void judge(const Process& process, const ProcessSeries& series, const AgeClasses& all_ages, double p,
+           const Candidate& candidate) {
     const auto& site = *candidate.site;
     const auto& trend = candidate.trend;
     auto& out = *candidate.built;
@@ -118,8 +119,8 @@ void judge_sites(const Process& process, const std::vector<const Site*>& sites, 
     auto chosen = choose(sites, built);
     std::vector<double> p;
     for (auto& candidate : chosen) {
-        candidate.trend =
-            find_trend(series.seconds, candidate.site->live_bytes_history.read(series.level, process.history.ticks), series.cpu_s);
+        candidate.trend = find_trend(series.seconds, candidate.site->live_bytes_history.read(series.level, process.history.ticks),
+                                     series.cpu_s);
         p.push_back(candidate.trend.p);
     }
     p = adjusted_p_values(p);
