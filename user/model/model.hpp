@@ -1,7 +1,7 @@
 // What is known of the traced processes: passive, no I/O, fed by events alone (model/events.hpp), so a recording rebuilds it.
 //
 //   Process  has  modules, stacks, sites (vectors by id), histories of its memory by tick, the cohorts that blocks are counted by
-//   Site     has  its latest sample, the history of its live bytes, what became of its blocks: at most 2.3 KiB besides its stack
+//   Site     has  its latest sample, the history of its live bytes, what became of its blocks: at most 2.5 KiB besides its stack
 //
 // One thread owns a Model. Ids are global to the run and handed out by whoever makes the events; an event that names an unknown
 // id is ignored and counted (a damaged recording must not crash a replay).
