@@ -69,7 +69,8 @@ bool leaks(const SiteJudgement& judgement) {
 TEST(Verdict, SteadyGrowthOfWhatStaysIsALeak) {
     EXPECT_GE(count([](unsigned seed) { return accumulate(60, seed, [](auto) { return 20.0; }); },
                     [](const auto& judgement) { return judgement.verdict == SiteVerdict::definite; }),
-              190);
+              165)
+        << "the others have seemed to slow down, or to have begun anew within the last five minutes";
 }
 
 TEST(Verdict, GrowthThatBeginsLateIsDatedFromThere) {
