@@ -53,6 +53,7 @@ help:
 	@echo 'test-vm    the same tool on each of Debian'"'"'s kernels, emulated; some minutes'
 	@echo 'fuzz       each fuzzer of tests/fuzz for FUZZ_SECONDS (30): no root needed'
 	@echo 'bench      what tracing costs, measured on databases and others: needs root, ten minutes; bench-micro does not'
+	@echo 'bench-verdicts   how often verdicts are right, on made-up workloads: no root needed; some minutes'
 	@echo 'check      format, tidy, layers, counters and docs'
 	@echo 'targets    the programs that the tests trace'
 	@echo 'install    into DESTDIR and PREFIX ($(PREFIX))'

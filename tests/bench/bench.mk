@@ -26,11 +26,14 @@ $(BENCH_OUT)/micro: $(MICRO_OBJS) $(OUT)/libmemtrace.a
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ -lbenchmark -lbenchmark_main $(LDLIBS)
 
-.PHONY: bench bench-build bench-micro
+.PHONY: bench bench-build bench-micro bench-verdicts
 bench-build: all targets $(BENCH_TOOLS) $(BENCH_C) $(BENCH_OUT)/micro
 
 bench-micro: $(BENCH_OUT)/micro
 	$(Q)$(BENCH_OUT)/micro
+
+bench-verdicts: $(BENCH_OUT)/verdicts
+	$(Q)$(BENCH_OUT)/verdicts $(BENCH)
 
 bench:
 	@test "$$(id -u)" = 0 || { echo 'bench: tracing needs root: sudo make bench (without root: make bench-micro)' >&2; exit 1; }

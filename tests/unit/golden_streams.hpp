@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/events.hpp"
+#include "model/survival_table.hpp"
 
 namespace memtrace::golden {
 
@@ -125,6 +126,36 @@ inline std::vector<Event> leak() {
         run.count(1, "hits_return", 326 * second);
         run.count(1, "hits_free", 301 * second);
         run.count(1, "unmatched_frees", second < 30 ? second : 30);
+        run.tick();
+    }
+    run.end(1, EndReason::detached);
+    run.finish();
+    return run.events();
+}
+
+/// A database that forgets one cursor in ten, in a cgroup that bounds it; births of live blocks are read every ten seconds.
+inline std::vector<Event> ages() {
+    Run run;
+    run.start(1, 4718, "lightningd", {"/opt/db/bin/lightningd"});
+    run.site(1, 1, "malloc", {0x1a20, 0x3000});
+    run.name(1, 0x1a20, {{"Cursor::open(Session&, Key const&)", "cursor.cpp", 45, false}});
+    run.name(1, 0x3000, {{"main", "lightningd.cpp", 17, false}});
+    std::vector<std::uint64_t> starts{run.now()};
+    const auto attached = run.now();
+    for (std::uint64_t second = 1; second <= 110; ++second) {
+        const auto live = 5 * second; // of fifty a second
+        SiteSample sample{{1}, 50 * second, 50 * second - live, 25'600 * second, 23'040 * second, 0, 0, attached + kSecond};
+        const auto now = attached + second * kSecond;
+        for (std::size_t i = 0; second % 10 == 0 && i < starts.size(); ++i) {
+            sample.births.push_back(5 * ((i + 1 < starts.size() ? starts[i + 1] : now) - starts[i]) / kSecond);
+        }
+        run.add(sample);
+        run.usage(1, (120 << 20) + second * 2'560, 40 * kSecond + second * kSecond / 4);
+        if (second % 10 == 0) {
+            cut_cohorts(starts, now);
+            run.add(CohortsCut{{1}, starts});
+            run.add(MemorySample{{1}, 90 << 20, 30 << 20, 0, 0, 1 << 20, true, 512 << 20, (400 << 20) + second * 2'560});
+        }
         run.tick();
     }
     run.end(1, EndReason::detached);

@@ -41,20 +41,20 @@ double slope_by_definition(const Series& seconds, const Series& values) {
 }
 
 TEST(TheilSen, TooFewPointsHaveNoSlope) {
-    EXPECT_EQ(theil_sen_slope({}, {}), 0);
-    EXPECT_EQ(theil_sen_slope(Series{1}, Series{5}), 0);
-    EXPECT_EQ(theil_sen_slope(Series{1, 1, 1}, Series{5, 6, 7}), 0) << "one moment is no time";
+    EXPECT_EQ(theil_sen({}, {}).per_s, 0);
+    EXPECT_EQ(theil_sen(Series{1}, Series{5}).per_s, 0);
+    EXPECT_EQ(theil_sen(Series{1, 1, 1}, Series{5, 6, 7}).per_s, 0) << "one moment is no time";
 }
 
 TEST(TheilSen, ExactOnALine) {
-    EXPECT_DOUBLE_EQ(theil_sen_slope(Series{0, 2, 3, 10}, Series{100, 106, 109, 130}), 3);
-    EXPECT_DOUBLE_EQ(theil_sen_slope(Series{0, 1}, Series{10, 4}), -6);
-    EXPECT_DOUBLE_EQ(theil_sen_slope(counted(50), Series(50, 7)), 0);
+    EXPECT_DOUBLE_EQ(theil_sen(Series{0, 2, 3, 10}, Series{100, 106, 109, 130}).per_s, 3);
+    EXPECT_DOUBLE_EQ(theil_sen(Series{0, 1}, Series{10, 4}).per_s, -6);
+    EXPECT_DOUBLE_EQ(theil_sen(counted(50), Series(50, 7)).per_s, 0);
 }
 
 // Sen 1968, the worked example: 21 pairs, slope 4.
 TEST(TheilSen, WorkedExampleOfThePaper) {
-    EXPECT_DOUBLE_EQ(theil_sen_slope(Series{1, 2, 3, 4, 10, 12, 18}, Series{9, 15, 19, 20, 45, 55, 78}), 4);
+    EXPECT_DOUBLE_EQ(theil_sen(Series{1, 2, 3, 4, 10, 12, 18}, Series{9, 15, 19, 20, 45, 55, 78}).per_s, 4);
 }
 
 TEST(TheilSen, EqualsItsDefinitionOnRandomSeries) {
@@ -68,7 +68,7 @@ TEST(TheilSen, EqualsItsDefinitionOnRandomSeries) {
             seconds.push_back(now);
             values.push_back(static_cast<double>(random() % 50));
         }
-        EXPECT_DOUBLE_EQ(theil_sen_slope(seconds, values), slope_by_definition(seconds, values)) << "size " << size;
+        EXPECT_DOUBLE_EQ(theil_sen(seconds, values).per_s, slope_by_definition(seconds, values)) << "size " << size;
     }
 }
 
@@ -82,7 +82,26 @@ TEST(TheilSen, OutliersUpToAQuarterDoNotMoveIt) {
     for (int i = 0; i < 10; ++i) {
         values[random() % values.size()] = 1e9;
     }
-    EXPECT_NEAR(theil_sen_slope(seconds, values), 5, 1e-9);
+    EXPECT_NEAR(theil_sen(seconds, values).per_s, 5, 1e-9);
+}
+
+TEST(TheilSen, IntervalHoldsTheSlopeInNineteenOfTwentySeries) {
+    std::mt19937_64 random(3);
+    std::normal_distribution<double> noise(0, 20);
+    int held = 0;
+    constexpr int kSeries = 2'000;
+    for (int i = 0; i < kSeries; ++i) {
+        const auto seconds = counted(30);
+        Series values;
+        for (const double at : seconds) {
+            values.push_back(3 * at + noise(random));
+        }
+        const auto slope = theil_sen(seconds, values);
+        EXPECT_LE(slope.low, slope.per_s);
+        EXPECT_GE(slope.high, slope.per_s);
+        held += slope.low <= 3 && 3 <= slope.high ? 1 : 0;
+    }
+    EXPECT_NEAR(held, 1'900, 45) << "four standard deviations";
 }
 
 // ---- the trend ----------------------------------------------------------------------------------------------------------------
@@ -217,6 +236,72 @@ TEST(MannKendall, PValuesOfNoiseAreSpreadEvenly) {
     }
     EXPECT_NEAR(below_a_tenth, 500, 85) << "four standard deviations";
     EXPECT_NEAR(below_a_hundredth, 50, 28) << "four standard deviations";
+}
+
+// ---- values that are not independent ------------------------------------------------------------------------------------------
+
+/// Each value keeps the share `memory` of the one before.
+Series autocorrelated(std::mt19937_64& random, std::size_t size, double memory) {
+    std::normal_distribution<double> noise(0, 1);
+    Series values{noise(random)};
+    while (values.size() < size) {
+        values.push_back(memory * values.back() + noise(random));
+    }
+    return values;
+}
+
+TEST(RankInflation, IndependentValuesNeedHardlyAny) {
+    std::mt19937_64 random(7);
+    double sum = 0;
+    for (int i = 0; i < 500; ++i) {
+        sum += rank_inflation(counted(60), autocorrelated(random, 60, 0), 0);
+    }
+    EXPECT_NEAR(sum / 500, 1.1, 0.2);
+}
+
+TEST(RankInflation, CallsAutocorrelatedNoiseATrendMuchLessOften) {
+    std::mt19937_64 random(8);
+    int naive = 0;
+    int corrected = 0;
+    constexpr int kSeries = 1'000;
+    for (int i = 0; i < kSeries; ++i) {
+        const auto seconds = counted(60);
+        const auto values = autocorrelated(random, 60, 0.6);
+        naive += mann_kendall_rise(values) < 0.05 ? 1 : 0;
+        corrected += mann_kendall_rise(values, rank_inflation(seconds, values, theil_sen(seconds, values).per_s)) < 0.05 ? 1 : 0;
+    }
+    EXPECT_GT(naive, 150) << "taken as independent, one in six is a rise";
+    EXPECT_LT(corrected, naive / 2 + 40);
+    EXPECT_GE(rank_inflation(counted(4), Series{1, 1, 1, 1}, 0), 1) << "constant";
+}
+
+TEST(DriftRise, PValuesOfRandomWalksAreSpreadEvenly) {
+    std::mt19937_64 random(5);
+    int below_a_tenth = 0;
+    int below_a_hundredth = 0;
+    for (int i = 0; i < 5'000; ++i) {
+        const double p = drift_rise(autocorrelated(random, 40, 1));
+        below_a_tenth += p < 0.1 ? 1 : 0;
+        below_a_hundredth += p < 0.01 ? 1 : 0;
+    }
+    EXPECT_NEAR(below_a_tenth, 500, 85) << "four standard deviations";
+    EXPECT_NEAR(below_a_hundredth, 50, 28) << "four standard deviations";
+    EXPECT_LT(drift_rise(counted(40)), 1e-12);
+    EXPECT_EQ(drift_rise(Series{4, 3, 2, 1, 0}), 1);
+    EXPECT_EQ(drift_rise(Series{1, 2, 3}), 1);
+}
+
+// Benjamini & Hochberg 1995, the worked example: of 15 tests, at 5 %, the four smallest are rejected.
+TEST(AdjustedPValues, WorkedExampleOfThePaper) {
+    const Series p{0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344,
+                   0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1};
+    const auto adjusted = adjusted_p_values(p);
+    EXPECT_EQ(std::count_if(adjusted.begin(), adjusted.end(), [](double value) { return value <= 0.05; }), 4);
+    EXPECT_NEAR(adjusted[0], 0.0015, 1e-12);
+    EXPECT_NEAR(adjusted[3], 0.0095 * 15 / 4, 1e-12);
+    EXPECT_EQ(adjusted[14], 1);
+    EXPECT_TRUE(std::is_sorted(adjusted.begin(), adjusted.end()));
+    EXPECT_TRUE(adjusted_p_values({}).empty());
 }
 
 } // namespace

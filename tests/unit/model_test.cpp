@@ -80,7 +80,7 @@ TEST(Model, ProcessToldAgainChangesItsSourcesOnly) {
     EXPECT_EQ(process->about.comm, "prog");
     EXPECT_EQ(process->about.attach_mono_ns, 1000U);
     EXPECT_EQ(process->sites.size(), 1U);
-    EXPECT_EQ(process->timeline.mono_ns.size(), 2U);
+    EXPECT_EQ(process->history.ticks, 1U);
 }
 
 TEST(Model, ModulesStacksSitesAndSymbolsAreFoundById) {
@@ -115,7 +115,7 @@ TEST(Model, MoreFreedThanAllocatedIsNothingLiveNotAHugeFigure) {
     EXPECT_EQ(model.site(kSite)->live_bytes(), 0U);
     EXPECT_EQ(model.site(kSite)->live_objects(), 0U);
     model.apply(TickEnded{0, 2000});
-    EXPECT_EQ(model.site(kSite)->live_bytes_ticks.back(), 0U);
+    EXPECT_TRUE(model.site(kSite)->live_bytes_history.empty());
 }
 
 TEST(Model, CountersKeepTheirNewestValueAndThatOfTheReportBefore) {
@@ -178,8 +178,8 @@ TEST(Model, EndedProcessKeepsItsFiguresAndItsTime) {
     const auto* ended = model.process(kProcess);
     EXPECT_EQ(ended->ended, EndReason::exec);
     EXPECT_EQ(ended->last_mono_ns, 2000U);
-    EXPECT_EQ(ended->timeline.mono_ns, (std::vector<std::uint64_t>{1000, 2000}));
-    EXPECT_EQ(model.site(kSite)->live_bytes_ticks.size(), 2U);
+    EXPECT_EQ(ended->history.mono_ns.read(0, ended->history.ticks), (std::vector<double>{2000}));
+    EXPECT_EQ(model.site(kSite)->live_bytes_history.read(0, ended->history.ticks).size(), 1U);
     EXPECT_EQ(model.site(kSite)->live_bytes(), 100U);
     EXPECT_EQ(model.process({2})->last_mono_ns, 3000U);
     EXPECT_EQ(model.now().mono_ns, 3000U);

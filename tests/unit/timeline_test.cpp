@@ -1,4 +1,4 @@
-// The history that verdicts are judged on: bounded, yet of the whole run.
+// The histories that verdicts are judged on: bounded, yet of the whole run.
 #include <gtest/gtest.h>
 
 #include "model/model.hpp"
@@ -6,111 +6,126 @@
 namespace memtrace {
 namespace {
 
-constexpr ProcessId kProcess{1};
-constexpr std::uint64_t kTick = 10;
-
-SiteSample live(SiteId site, std::uint64_t bytes) {
-    SiteSample sample;
-    sample.site = site;
-    sample.allocs = sample.allocated_bytes = bytes;
-    return sample;
-}
-
-Model attached() {
-    Model model;
-    ProcessStarted started;
-    started.process = kProcess;
-    model.apply(started); // attached at 0
-    return model;
-}
-
-/// Tick number `n`, at which the site holds as many bytes as nanoseconds have passed: a history must hold equal pairs.
-void tick(Model& model, SiteId site, std::uint64_t n) {
-    model.apply(live(site, n * kTick));
-    model.apply(TickEnded{0, n * kTick});
-}
-
-void expect_consistent(const Model& model, SiteId site, std::uint64_t newest) {
-    const auto& timeline = model.process(kProcess)->timeline;
-    const auto& ticks = timeline.mono_ns;
-    ASSERT_LE(ticks.size(), Timeline::kMaxTicks);
-    ASSERT_EQ(ticks.back(), newest * kTick) << "the newest tick is the last entry";
-    ASSERT_EQ(ticks.front(), 0U) << "the moment of attaching is the first";
-    for (std::size_t i = 1; i + 1 < ticks.size(); ++i) {
-        ASSERT_EQ(ticks[i], i * timeline.stride * kTick) << "of " << ticks.size() << " after tick " << newest;
+TEST(Rings, HoldTheNewestOfEachWidth) {
+    Timeline line;
+    for (std::uint64_t tick = 1; tick <= 5'000; ++tick) {
+        line.add(tick, static_cast<float>(tick));
     }
-    ASSERT_EQ(model.site(site)->live_bytes_ticks, ticks) << "values belong to their times";
-}
-
-TEST(Timeline, StaysBoundedEvenAndCompleteHoweverLongTheRun) {
-    auto model = attached();
-    model.apply(SiteDefined{{1}, kProcess, {}, "libc", "malloc"});
-    for (std::uint64_t n = 1; n <= 5'000; ++n) {
-        tick(model, {1}, n);
-        expect_consistent(model, {1}, n);
-        if (HasFatalFailure()) {
-            FAIL() << "at tick " << n;
-        }
-    }
-    const auto& timeline = model.process(kProcess)->timeline;
-    EXPECT_GE(timeline.mono_ns.size(), Timeline::kMaxTicks / 2);
-    EXPECT_EQ(timeline.stride, 128U) << "5,000 ticks in at most 64 entries";
-}
-
-TEST(Timeline, ThinningHalvesWhatIsKept) {
-    auto model = attached();
-    model.apply(SiteDefined{{1}, kProcess, {}, "libc", "malloc"});
-    for (std::uint64_t n = 1; n < Timeline::kMaxTicks; ++n) {
-        tick(model, {1}, n);
-    }
-    EXPECT_EQ(model.process(kProcess)->timeline.mono_ns.size(), Timeline::kMaxTicks);
-    tick(model, {1}, Timeline::kMaxTicks);
-    EXPECT_EQ(model.process(kProcess)->timeline.mono_ns.size(), Timeline::kMaxTicks / 2 + 1);
-    EXPECT_EQ(model.process(kProcess)->timeline.stride, 2U);
-}
-
-TEST(Timeline, SiteThatAppearsLateHeldNothingBefore) {
-    for (const std::uint64_t born : {1U, 2U, 40U, 63U, 64U, 65U, 66U, 127U, 128U, 200U}) {
-        auto model = attached();
-        for (std::uint64_t n = 1; n < born; ++n) {
-            model.apply(TickEnded{0, n * kTick});
-        }
-        model.apply(SiteDefined{{1}, kProcess, {}, "libc", "malloc"});
-        for (std::uint64_t n = born; n < born + 100; ++n) {
-            tick(model, {1}, n);
-            const auto& times = model.process(kProcess)->timeline.mono_ns;
-            const auto& values = model.site({1})->live_bytes_ticks;
-            ASSERT_EQ(values.size(), times.size()) << "born at " << born << ", tick " << n;
-            for (std::size_t i = 0; i < times.size(); ++i) {
-                ASSERT_EQ(values[i], times[i] >= born * kTick ? times[i] : 0) << "born at " << born << ", tick " << n;
-            }
+    std::uint64_t width = 1;
+    for (std::size_t level = 0; level < Timeline::kLevels; ++level, width *= Timeline::kFold) {
+        const auto values = line.read(level, 5'000);
+        const auto newest = 5'000 / width;
+        ASSERT_EQ(values.size(), std::min<std::uint64_t>(newest, Timeline::kEntries)) << "level " << level;
+        for (std::size_t i = 0; i < values.size(); ++i) { // of what only rises, each entry is the first of its ticks
+            const auto entry = newest - values.size() + 1 + i;
+            EXPECT_EQ(values[i], static_cast<double>((entry - 1) * width + 1)) << "level " << level;
         }
     }
 }
 
-TEST(Timeline, SiteThatIsNotSampledKeepsItsLastValue) {
-    auto model = attached();
-    model.apply(SiteDefined{{1}, kProcess, {}, "libc", "malloc"});
-    model.apply(live({1}, 500));
-    for (std::uint64_t n = 1; n <= 5; ++n) {
-        model.apply(TickEnded{0, n * kTick});
+TEST(Rings, FoldedEntriesAreWhatWasHeldAllTheTime) {
+    Timeline line;
+    for (std::uint64_t tick = 1; tick <= 256; ++tick) {
+        line.add(tick, tick % 16 == 7 ? 10.0F : 500.0F);
     }
-    EXPECT_EQ(model.site({1})->live_bytes_ticks, (std::vector<std::uint64_t>{0, 500, 500, 500, 500, 500}));
+    for (const double floor : line.read(2, 256)) {
+        EXPECT_EQ(floor, 10);
+    }
+    EXPECT_EQ(line.read(1, 256).back(), 500);
 }
 
-TEST(Timeline, EachProcessHasItsOwn) {
-    auto model = attached();
-    for (std::uint64_t n = 1; n <= 100; ++n) {
-        model.apply(TickEnded{0, n * kTick});
+TEST(Rings, WholeRunTakesTheFinestThatReachesBack) {
+    EXPECT_EQ(Timeline::whole_run(0), 0U);
+    EXPECT_EQ(Timeline::whole_run(64), 0U);
+    EXPECT_EQ(Timeline::whole_run(65), 1U);
+    EXPECT_EQ(Timeline::whole_run(259), 1U) << "64 entries of four, and three ticks that are not an entry yet";
+    EXPECT_EQ(Timeline::whole_run(260), 2U);
+    EXPECT_EQ(Timeline::whole_run(~std::uint64_t{0}), Timeline::kLevels - 1);
+}
+
+TEST(Rings, StayWithinTheirBound) {
+    Timeline line;
+    EXPECT_EQ(line.bytes(), 0U);
+    for (std::uint64_t tick = 1; tick <= 100'000; ++tick) {
+        line.add(tick, 1);
     }
+    EXPECT_EQ(line.bytes(), 1'536U) << "1.5 KiB, as the header says";
+}
+
+TEST(Rings, WhatBeginsLateWasZeroBefore) {
+    for (const std::uint64_t born : {2U, 63U, 64U, 65U, 100U, 1'000U}) {
+        Timeline line;
+        for (std::uint64_t tick = born; tick < born + 30; ++tick) {
+            line.add(tick, 7);
+        }
+        const auto newest = born + 29;
+        const auto values = line.read(0, newest);
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            const auto tick = newest - values.size() + 1 + i;
+            ASSERT_EQ(values[i], tick < born ? 0 : 7) << "born at " << born << ", tick " << tick;
+        }
+    }
+}
+
+class History : public ::testing::Test {
+protected:
+    History() {
+        ProcessStarted started;
+        started.process = kProcess;
+        model_.apply(started);
+        model_.apply(SiteDefined{kSite, kProcess, {}, "libc", "malloc"});
+    }
+    void live(std::uint64_t bytes) {
+        SiteSample sample;
+        sample.site = kSite;
+        sample.allocs = sample.allocated_bytes = bytes;
+        model_.apply(sample);
+    }
+    [[nodiscard]] std::vector<double> of_site() const {
+        return model_.site(kSite)->live_bytes_history.read(0, model_.process(kProcess)->history.ticks);
+    }
+    static constexpr ProcessId kProcess{1};
+    static constexpr SiteId kSite{1};
+    Model model_;
+};
+
+TEST_F(History, SiteThatIsNotSampledKeepsItsLastValue) {
+    live(500);
+    for (std::uint64_t tick = 1; tick <= 5; ++tick) {
+        model_.apply(TickEnded{0, tick});
+    }
+    EXPECT_EQ(of_site(), (std::vector<double>{500, 500, 500, 500, 500}));
+}
+
+TEST_F(History, ValuesOfSitesAndProcessBelongToOneMoment) {
+    for (std::uint64_t tick = 1; tick <= 300; ++tick) {
+        live(tick > 100 ? tick : 0);
+        model_.apply(ProcessSample{kProcess, 2 * tick, 3'000'000'000 * tick});
+        model_.apply(TickEnded{0, 10 * tick});
+    }
+    const auto& history = model_.process(kProcess)->history;
+    const auto level = Timeline::whole_run(300);
+    const auto times = history.mono_ns.read(level, 300);
+    const auto site = model_.site(kSite)->live_bytes_history.read(level, 300);
+    ASSERT_EQ(site.size(), times.size());
+    for (std::size_t i = 0; i < times.size(); ++i) {
+        const double first = times[i] / 10;
+        EXPECT_EQ(site[i], first > 100 ? first : 0);
+        EXPECT_EQ(history.live_bytes.read(level, 300)[i], site[i]);
+        EXPECT_EQ(history.rss_bytes.read(level, 300)[i], 2 * first);
+        EXPECT_EQ(history.cpu_s.read(level, 300)[i], 3 * first);
+    }
+}
+
+TEST_F(History, EachProcessCountsItsOwnTicks) {
+    model_.apply(TickEnded{0, 10});
     ProcessStarted late;
     late.process = {2};
-    late.attach_mono_ns = 1'005;
-    model.apply(late);
-    model.apply(TickEnded{0, 1'010});
-    EXPECT_EQ(model.process({2})->timeline.mono_ns, (std::vector<std::uint64_t>{1'005, 1'010}));
-    EXPECT_EQ(model.process({2})->timeline.stride, 1U);
-    EXPECT_EQ(model.process(kProcess)->timeline.stride, 2U);
+    late.attach_mono_ns = 15;
+    model_.apply(late);
+    model_.apply(TickEnded{0, 20});
+    EXPECT_EQ(model_.process({2})->history.mono_ns.read(0, 1), (std::vector<double>{20}));
+    EXPECT_EQ(model_.process(kProcess)->history.ticks, 2U);
 }
 
 } // namespace

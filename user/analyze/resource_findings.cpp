@@ -118,22 +118,17 @@ ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& k
     return judgement;
 }
 
-ResourceSiteJudgement judge_resource_site(const SiteHistory& history, std::size_t sites_tested, const ResourceLimitState& limit,
+ResourceSiteJudgement judge_resource_site(const SiteHistory& history, const Trend& trend, double p, const ResourceLimitState& limit,
                                           const ResourceThresholds& thresholds) {
-    auto trend = judge_trend(history, sites_tested);
-    const bool busy =
-        trend.verdict == SiteVerdict::suspect && (trend.p >= thresholds.busy_p || trend.seconds < thresholds.busy_s);
-    if (trend.reason.empty() && (history.allocs < thresholds.min_acquired || busy)) {
-        trend.verdict = SiteVerdict::stable;
-        trend.reason = "more are held, too few or too briefly to say that they stay";
+    auto judged = judge_site(history, trend, p);
+    const bool busy = judged.verdict == SiteVerdict::suspect && (p >= thresholds.busy_p || history.lasted_s < thresholds.busy_s);
+    if (judged.verdict >= SiteVerdict::suspect && (history.allocs < thresholds.min_acquired || busy)) {
+        return {SiteVerdict::stable, 0, trend.slope.per_s, "more are held, too few or too briefly to say that they stay"};
     }
-    if (trend.reason.empty()) {
-        char rate[64];
-        std::snprintf(rate, sizeof(rate), "grew by %.3g a second", trend.growth_per_s);
-        trend.reason =
-            rate + describe_rise(trend, history.allocs, "acquisitions", "released") + until_limit(limit, trend.growth_per_s);
+    if (judged.verdict >= SiteVerdict::suspect) {
+        judged.evidence += until_limit(limit, trend.slope.per_s);
     }
-    return {trend.verdict, trend.confidence, trend.growth_per_s, std::move(trend.reason)};
+    return {judged.verdict, judged.confidence, trend.slope.per_s, std::move(judged.evidence)};
 }
 
 /// Waiting is what a pool is for. Exhausted is one from which nothing comes back while somebody waits.

@@ -41,7 +41,7 @@ struct ResourceJudgement {
 /// What a place in the code holds, over time.
 struct ResourceSiteJudgement {
     SiteVerdict verdict = SiteVerdict::unknown;
-    double confidence = 0; ///< as Trend's
+    double confidence = 0; ///< as SiteJudgement's
     double growth_per_s = 0;
     std::string evidence;
 };
@@ -54,8 +54,8 @@ struct ResourceLimitState {
 
 ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& kind, bool certain, std::uint64_t now_ns,
                                  const ResourceThresholds& thresholds = {});
-/// `history`: numbers held. `sites_tested` as judge_trend's.
-ResourceSiteJudgement judge_resource_site(const SiteHistory& history, std::size_t sites_tested, const ResourceLimitState& limit,
+/// Of numbers held; `p` as judge_site's.
+ResourceSiteJudgement judge_resource_site(const SiteHistory& history, const Trend& trend, double p, const ResourceLimitState& limit,
                                           const ResourceThresholds& thresholds = {});
 ResourceJudgement judge_pool(const Pool& pool, std::uint64_t now_ns, const ResourceThresholds& thresholds = {});
 

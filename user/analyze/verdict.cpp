@@ -1,123 +1,159 @@
 #include "analyze/verdict.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
-#include <utility>
-
-#include "analyze/growth.hpp"
 
 namespace memtrace {
 
 namespace {
 
-constexpr std::size_t kMinPoints = 8;         ///< fewer say nothing
-constexpr double kSuspectP = 1e-2;            ///< after the correction for the number of sites
-constexpr double kProbableP = 1e-4;           ///< likewise
-constexpr double kDefiniteP = 1e-6;           ///< likewise
-constexpr double kStillGrowing = 0.5;         ///< the second half rises at least half as fast as the first: not saturating
-constexpr double kStillRisingP = 0.05;        ///< of the second half alone; four points that all rise reach it
-constexpr double kOneStep = 0.5;              ///< share of the second half's growth that a single tick may bring
-constexpr double kProbableSeconds = 10;       ///< of observed growth
-constexpr double kDefiniteSeconds = 60;       ///< likewise
-constexpr double kMostlySurvive = 0.6;        ///< share of its allocations still live: below, turnover explains the trend as well
-constexpr double kSurvive = 0.9;              ///< likewise: nothing frees here
-constexpr std::uint64_t kProbableAllocs = 10; ///< fewer are start-up work, whatever their trend
-constexpr std::uint64_t kDefiniteAllocs = 100;
+constexpr double kSuspectP = 0.05;       ///< after the correction for the number of sites
+constexpr double kProbableP = 0.01;      ///< likewise
+constexpr double kDefiniteP = 0.001;     ///< likewise
+constexpr double kProbableSeconds = 10;  ///< of observed growth
+constexpr double kDefiniteSeconds = 300; ///< likewise
+constexpr double kMostlySurvive = 0.6; ///< share of its allocations still live, where ages are not known: turnover explains less
+constexpr double kSurvive = 0.9;       ///< likewise: nothing frees here
+constexpr double kDefinitelyRetained = 0.97;  ///< share of the blocks that got old
+constexpr std::uint64_t kProbableBlocks = 10; ///< live: fewer are start-up work, whatever their trend
+constexpr std::uint64_t kDefiniteBlocks = 100;
 
-/// True where one rise, between two ticks, makes up most of the whole: something was built once. Ranks, which the trend is judged
-/// by, do not see that: with a little turnover on either side a step looks like a rise all along.
-bool is_one_step(std::span<const double> values) {
-    double largest = 0;
-    for (std::size_t i = 1; i < values.size(); ++i) {
-        largest = std::max(largest, values[i] - values[i - 1]);
-    }
-    return largest > kOneStep * (values.back() - values.front());
+std::string printed(const char* format, double value) {
+    std::array<char, 64> text{};
+    std::snprintf(text.data(), text.size(), format, value);
+    return text.data();
 }
 
-/// Why growth, which is certain, is not taken for lasting; empty where it is. The second half decides: what a program builds first
-/// of all says nothing.
-std::string why_not_lasting(const SiteHistory& history) {
-    const std::size_t half = history.seconds.size() / 2;
-    const auto recent = history.live.subspan(half);
-    const double first = theil_sen_slope(history.seconds.first(half), history.live.first(half));
-    const double second = theil_sen_slope(history.seconds.subspan(half), recent);
-    if (second <= 0 || second < kStillGrowing * first || mann_kendall_rise(recent) >= kStillRisingP) {
-        return "grew, but is levelling off";
+std::string rate(double per_s) {
+    constexpr std::array kUnits{"B", "KiB", "MiB", "GiB"};
+    const char* time = "s";
+    if (std::abs(per_s) < 1024) {
+        per_s *= 60;
+        time = "min";
     }
-    return is_one_step(recent) ? "grew in one step" : "";
+    std::size_t unit = 0;
+    for (; std::abs(per_s) >= 1024 && unit + 1 < kUnits.size(); ++unit) {
+        per_s /= 1024;
+    }
+    return printed(std::abs(per_s) < 10 ? "%.2g " : "%.0f ", per_s) + kUnits[unit] + "/" + time;
+}
+
+std::string duration(double seconds) {
+    return seconds < 120    ? printed("%.0f s", seconds)
+           : seconds < 7200 ? printed("%.0f min", seconds / 60)
+                            : printed("%.1f h", seconds / 3600);
+}
+
+/// Rounded down: 99.97 % is not all.
+std::string percent(double share) {
+    return share > 0 && share < 0.01 ? printed("%.2g %%", share * 100) : printed("%.0f %%", std::floor(share * 100 + 1e-9));
+}
+
+double survivors(const SiteHistory& history) {
+    return history.allocs <= history.frees
+               ? 0
+               : static_cast<double>(history.allocs - history.frees) / static_cast<double>(history.allocs);
+}
+
+std::string describe_growth(const SiteHistory& history, const Trend& trend, double p) {
+    const auto how = history.counted == Counted::bytes ? rate(trend.slope.per_s) : printed("by %.3g a second", trend.slope.per_s);
+    std::string text = "grew " + how + " for " + duration(history.lasted_s) + ", ";
+    return text + (p < 0.001 ? "p < 0.001" : printed("p = %.1g", p));
+}
+
+std::string describe_survival(const SiteHistory& history) {
+    const auto& plateau = history.plateau;
+    if (!history.ages_known || !plateau.found) {
+        return percent(survivors(history)) + " of its " + std::to_string(history.allocs) +
+               (history.counted == Counted::bytes ? " allocations were never freed" : " acquisitions were never released");
+    }
+    std::string text = percent(plateau.retained) + " of its blocks";
+    if (plateau.age_s > 0 && plateau.reaching < 0.99) {
+        text += " older than " + duration(plateau.age_s);
+    }
+    text += " were never freed";
+    if (plateau.others_retained >= 0) {
+        text += "; others at this age: " + percent(plateau.others_retained);
+    }
+    if (plateau.reaching < 0.9) {
+        text += "; " + percent(plateau.reaching) + " of its allocations get that old";
+    }
+    return text;
+}
+
+/// What growth that has ended, or will, is called. Verdict unknown: it is neither.
+SiteJudgement judge_shape(Shape shape, bool grows) {
+    switch (shape) {
+    case Shape::saturating:
+        return {SiteVerdict::cache_like, 0, grows ? "grows, but is levelling off" : "grew, and has levelled off"};
+    case Shape::step:
+        return {grows ? SiteVerdict::cache_like : SiteVerdict::stable, 0, "grew in a few steps"};
+    case Shape::sawtooth:
+        return {SiteVerdict::stable, 0, "grows and falls back, again and again"};
+    case Shape::noise:
+    case Shape::linear:
+        break;
+    }
+    return {};
+}
+
+/// Why growth is no more than suspect; empty where it is more.
+std::string why_suspect(const SiteHistory& history, double p) {
+    if (history.may_replace) {
+        return "as many blocks from before the tracing were freed, and the process does not grow with it";
+    }
+    if (p >= kProbableP || history.lasted_s < kProbableSeconds || history.live_objects < kProbableBlocks) {
+        return "too little or too briefly to call it a leak";
+    }
+    if (history.ages_known && !history.plateau.found) {
+        return history.plateau.retained >= kSurvive ? "too few of its blocks have been seen to grow old"
+                                                    : "its blocks are freed, sooner or later";
+    }
+    if (!history.ages_known && survivors(history) < kMostlySurvive) {
+        return history.counted == Counted::bytes ? "its blocks are freed, sooner or later" : "they are released, sooner or later";
+    }
+    return "";
+}
+
+bool is_definite(const SiteHistory& history, double p) {
+    const bool stays = history.ages_known ? history.plateau.retained >= kDefinitelyRetained : survivors(history) >= kSurvive;
+    return stays && p < kDefiniteP && history.lasted_s >= kDefiniteSeconds && history.live_objects >= kDefiniteBlocks;
 }
 
 } // namespace
 
 const char* site_verdict_name(SiteVerdict verdict) {
-    switch (verdict) {
-    case SiteVerdict::unknown:
-        return "unknown";
-    case SiteVerdict::stable:
-        return "stable";
-    case SiteVerdict::suspect:
-        return "suspect";
-    case SiteVerdict::probable:
-        return "probable";
-    case SiteVerdict::definite:
-        return "definite";
-    }
-    return "unknown";
+    constexpr std::array kNames{"unknown", "stable", "cache-like", "suspect", "probable", "definite"};
+    return kNames[static_cast<std::size_t>(verdict)];
 }
 
-Trend judge_trend(const SiteHistory& history, std::size_t sites_tested) {
-    Trend trend;
-    if (history.seconds.size() >= 2) {
-        trend.growth_per_s = theil_sen_slope(history.seconds, history.live);
+SiteJudgement judge_site(const SiteHistory& history, const Trend& trend, double p) {
+    SiteJudgement judgement;
+    if (history.points < kLeastPoints) {
+        judgement.evidence = "too short a history";
+        return judgement;
     }
-    if (history.seconds.size() < kMinPoints) {
-        trend.reason = "too short a history";
-        return trend;
+    const bool grows = p < kSuspectP && trend.slope.low > 0;
+    if (auto bounded = judge_shape(trend.shape, grows); bounded.verdict != SiteVerdict::unknown) {
+        return bounded;
     }
-    trend.verdict = SiteVerdict::stable;
-    trend.p = std::min(1.0, mann_kendall_rise(history.live) * static_cast<double>(std::max<std::size_t>(sites_tested, 1)));
-    if (trend.p >= kSuspectP || trend.growth_per_s <= 0) {
-        trend.reason = "no lasting growth";
-        return trend;
+    if (!grows) {
+        judgement.verdict = SiteVerdict::stable;
+        judgement.evidence = "no lasting growth";
+        return judgement;
     }
-    trend.reason = why_not_lasting(history);
-    if (!trend.reason.empty()) {
-        return trend;
+    judgement.verdict = SiteVerdict::suspect;
+    judgement.confidence = (1 - p) * (history.ages_known ? history.plateau.retained : survivors(history));
+    judgement.evidence = describe_growth(history, trend, p) + "; ";
+    if (const auto reason = why_suspect(history, p); !reason.empty()) {
+        judgement.evidence += reason;
+        return judgement;
     }
-    trend.survivors = history.allocs <= history.frees
-                          ? 0
-                          : static_cast<double>(history.allocs - history.frees) / static_cast<double>(history.allocs);
-    trend.seconds = history.seconds.back() - history.seconds.front();
-    trend.verdict = SiteVerdict::suspect;
-    if (trend.p < kProbableP && trend.seconds >= kProbableSeconds && history.allocs >= kProbableAllocs &&
-        trend.survivors >= kMostlySurvive) {
-        trend.verdict = SiteVerdict::probable;
-        if (trend.p < kDefiniteP && trend.seconds >= kDefiniteSeconds && trend.survivors >= kSurvive &&
-            history.allocs >= kDefiniteAllocs) {
-            trend.verdict = SiteVerdict::definite;
-        }
-    }
-    trend.confidence = 1 - trend.p;
-    return trend;
-}
-
-std::string describe_rise(const Trend& trend, std::uint64_t allocs, const char* what, const char* freed) {
-    char text[160];
-    std::snprintf(text, sizeof(text), " for %.0f s, p %s %.0e; %.0f %% of its %llu %s were never %s", trend.seconds,
-                  trend.p < 1e-12 ? "<" : "=", std::max(trend.p, 1e-12), trend.survivors * 100,
-                  static_cast<unsigned long long>(allocs), what, freed);
-    return text;
-}
-
-SiteJudgement judge_site(const SiteHistory& history, std::size_t sites_tested) {
-    auto trend = judge_trend(history, sites_tested);
-    if (trend.reason.empty()) {
-        char rate[64];
-        std::snprintf(rate, sizeof(rate), "grew %.1f KiB/s", trend.growth_per_s / 1024);
-        trend.reason = rate + describe_rise(trend, history.allocs, "allocations", "freed");
-    }
-    return {trend.verdict, trend.confidence, trend.growth_per_s, std::move(trend.reason)};
+    judgement.verdict = is_definite(history, p) ? SiteVerdict::definite : SiteVerdict::probable;
+    judgement.evidence += describe_survival(history);
+    return judgement;
 }
 
 } // namespace memtrace

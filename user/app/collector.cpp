@@ -133,6 +133,7 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
     }
     process.started = {process.id, pid,       info->start_wall_ns, monotonic_ns(),         process.from_start,
                        info->comm, info->exe, info->cmdline,       process.started.sources};
+    process.cohorts = {process.started.attach_mono_ns};
     sink_(process.started);
     tell_mode(process);
     tracer_.set_sampling(process.key, knobs_.interval_bytes);
@@ -362,6 +363,7 @@ void Collector::on_exec(const mt_event& event) {
         process.started.cmdline.clear();
         process.started.process = process.id;
         process.started.attach_mono_ns = monotonic_ns();
+        process.cohorts = {process.started.attach_mono_ns};
         process.started.from_start = true;
         sink_(process.started);
     }

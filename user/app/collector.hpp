@@ -133,7 +133,10 @@ private:
         mt_counters counted_before{}; ///< by the image that an exec replaced: the kernel half counts on
         double probe_ns = 0;          ///< what the hits that these count have cost
         ProcessSample usage;
-        mt_counters load_counters{}; ///< as of take_load
+        MemorySample memory;
+        std::uint64_t stacks_due_ns = 0;    ///< when the size of its stacks is read next
+        std::vector<std::uint64_t> cohorts; ///< that births are told of (CohortsCut)
+        mt_counters load_counters{};        ///< as of take_load
         std::uint64_t load_cpu_ns = 0;
         std::uint64_t unwatched_ns = 0; ///< when frees went unwatched last; 0 = never
     };
@@ -159,6 +162,9 @@ private:
     Status sample_sites();
     Status sample_ages(std::uint64_t now_ns);
     void sample_process(std::int32_t pid, Followed& process);
+    void sample_memory(std::int32_t pid, Followed& process, std::uint64_t now_ns);
+    /// Sends what has changed of the sites.
+    void tell_sites(bool with_ages);
     /// Also reckons what the hits between the process's counters and `counters`, newer ones, have cost.
     void sample_usage(std::int32_t pid, Followed& process, const mt_counters& counters);
     /// Who an entry of the kernel half's maps belongs to: looked up for each of them, so by slot.
@@ -183,6 +189,8 @@ private:
     std::vector<std::string> allocators_;
     std::vector<SiteSample> samples_;         ///< by SiteId: what this tick adds up to
     std::vector<std::uint64_t> aged_objects_; ///< by SiteId, in the kernel half's units
+    std::vector<std::uint64_t> births_;       ///< likewise, kMaxCohorts for each: live blocks by cohort
+    std::vector<std::size_t> cohorts_;        ///< by SiteId: how many there are
     std::vector<SiteSample> sent_samples_;    ///< by SiteId: what was sent last
     std::vector<Frame> unnamed_;              ///< frames to be named
     std::set<Frame> known_frames_;

@@ -5,6 +5,8 @@
 #include "app/collector.hpp"
 #include "app/message.hpp"
 #include "base/clock.hpp"
+#include "model/survival_table.hpp"
+#include "proc/memory.hpp"
 #include "proc/process.hpp"
 
 namespace memtrace {
@@ -16,7 +18,7 @@ constexpr const char* kOverflowFunction = "(more call sites than the site table 
 bool same(const SiteSample& a, const SiteSample& b) {
     return a.allocs == b.allocs && a.frees == b.frees && a.aged_objects == b.aged_objects && a.aged_bytes == b.aged_bytes &&
            a.oldest_ns == b.oldest_ns && a.live_bytes_variance == b.live_bytes_variance &&
-           a.unverified_objects == b.unverified_objects;
+           a.unverified_objects == b.unverified_objects && (a.births.empty() || a.births == b.births);
 }
 
 /// The kernel half counts objects in units of 2^-16, because a sampled one may stand for 7.3 others.
@@ -144,6 +146,25 @@ void Collector::sample_usage(std::int32_t pid, Followed& process, const mt_count
     }
 }
 
+/// The stacks take a walk over the page tables: at most a thousandth of the time goes into that.
+void Collector::sample_memory(std::int32_t pid, Followed& process, std::uint64_t now_ns) {
+    constexpr std::uint64_t kStacksEvery = 60 * kNanosPerSecond;
+    constexpr std::uint64_t kShare = 1000;
+    const auto use = read_memory_use(pid);
+    if (!use) {
+        return; // it has just ended
+    }
+    auto& memory = process.memory;
+    if (now_ns >= process.stacks_due_ns) {
+        memory.stack_bytes = read_stack_bytes(pid).value_or(memory.stack_bytes);
+        process.stacks_due_ns = now_ns + std::max(kStacksEvery, kShare * (monotonic_ns() - now_ns));
+    }
+    const auto limit = read_memory_limit(pid);
+    memory = {process.id,         use->anon_bytes, use->file_bytes,   use->shmem_bytes, use->swap_bytes,
+              memory.stack_bytes, limit.cgroup,    limit.limit_bytes, limit.used_bytes};
+    sink_(memory);
+}
+
 void Collector::sample_process(std::int32_t pid, Followed& process) {
     auto counters = tracer_.read_counters(process.key);
     for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
@@ -174,6 +195,7 @@ Status Collector::sample_sites() {
         sent_samples_.emplace_back(); // id 0 means none
     }
     samples_.assign(sent_samples_.size(), {});
+    cohorts_.assign(samples_.size(), 0);
     return tracer_.read_sites([&](std::uint64_t key, const mt_site& site) {
         const auto owner = owner_of(site.process);
         if (site.allocs == 0 || owner.process == nullptr) {
@@ -182,7 +204,9 @@ Status Collector::sample_sites() {
         const auto id = intern_site(owner.pid, *owner.process, key, site);
         if (id.value >= samples_.size()) {
             samples_.resize(sent_samples_.size());
+            cohorts_.resize(samples_.size());
         }
+        cohorts_[id.value] = owner.process->cohorts.size();
         auto& sample = samples_[id.value];
         sample.site = id;
         sample.allocs += whole_objects(site.allocs);
@@ -196,6 +220,7 @@ Status Collector::sample_sites() {
 
 Status Collector::sample_ages(std::uint64_t now_ns) {
     aged_objects_.assign(samples_.size(), 0);
+    births_.assign(samples_.size() * kMaxCohorts, 0);
     const auto status = tracer_.read_live([&](const mt_live_key& key, const mt_live_block& block) {
         const auto* process = owner_of(key.process).process;
         if (process == nullptr) {
@@ -209,21 +234,54 @@ Status Collector::sample_ages(std::uint64_t now_ns) {
         if (sample.oldest_ns == 0 || block.born_ns < sample.oldest_ns) {
             sample.oldest_ns = block.born_ns;
         }
+        const auto weight = tracer_.weigh(block);
+        const auto& starts = process->cohorts;
+        const auto next = std::upper_bound(starts.begin() + 1, starts.end(), block.born_ns); // none is older than the first
+        births_[found->second.value * kMaxCohorts + static_cast<std::size_t>(next - starts.begin() - 1)] += weight.objects;
         if (block.born_ns + options_.min_age_ns <= now_ns) {
-            const auto weight = tracer_.weigh(block);
             aged_objects_[found->second.value] += weight.objects;
             sample.aged_bytes += weight.bytes;
         }
         if (block.born_ns < process->unwatched_ns) {
-            const auto weight = tracer_.weigh(block);
             sample.unverified_objects += whole_objects(weight.objects);
             sample.unverified_bytes += weight.bytes;
         }
     });
     for (std::size_t i = 0; i < samples_.size(); ++i) {
-        samples_[i].aged_objects = whole_objects(aged_objects_[i]);
+        auto& sample = samples_[i];
+        sample.aged_objects = whole_objects(aged_objects_[i]);
+        if (sample.oldest_ns == 0 && sent_samples_[i].births.empty()) {
+            continue; // nothing of it is live, nor was it
+        }
+        for (std::size_t cohort = 0; cohort < cohorts_[i]; ++cohort) {
+            sample.births.push_back(whole_objects(births_[i * kMaxCohorts + cohort]));
+        }
     }
     return status;
+}
+
+void Collector::tell_sites(bool with_ages) {
+    for (auto& sample : samples_) {
+        if (!sample.site) {
+            continue;
+        }
+        auto& sent = sent_samples_[sample.site.value];
+        if (!with_ages) {
+            sample.aged_objects = sent.aged_objects;
+            sample.aged_bytes = sent.aged_bytes;
+            sample.oldest_ns = sent.oldest_ns;
+            sample.unverified_objects = sent.unverified_objects;
+            sample.unverified_bytes = sent.unverified_bytes;
+        }
+        if (same(sample, sent)) {
+            continue;
+        }
+        sink_(sample);
+        if (sample.births.empty()) {
+            sample.births = std::move(sent.births);
+        }
+        sent = sample;
+    }
 }
 
 Status Collector::tick(bool with_ages) {
@@ -252,21 +310,14 @@ Status Collector::tick(bool with_ages) {
             return status;
         }
     }
-    for (auto& sample : samples_) {
-        if (!sample.site) {
-            continue;
+    tell_sites(with_ages);
+    for (auto& [pid, process] : followed_) {
+        if (with_ages) {
+            cut_cohorts(process.cohorts, now_ns);
+            sink_(CohortsCut{process.id, process.cohorts});
         }
-        auto& sent = sent_samples_[sample.site.value];
-        if (!with_ages) {
-            sample.aged_objects = sent.aged_objects;
-            sample.aged_bytes = sent.aged_bytes;
-            sample.oldest_ns = sent.oldest_ns;
-            sample.unverified_objects = sent.unverified_objects;
-            sample.unverified_bytes = sent.unverified_bytes;
-        }
-        if (!same(sample, sent)) {
-            sink_(sample);
-            sent = sample;
+        if (with_ages || process.memory.anon_bytes == 0) {
+            sample_memory(pid, process, now_ns);
         }
     }
     if (pages_) {

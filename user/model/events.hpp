@@ -109,6 +109,13 @@ struct SiteSample {
     double live_objects_variance = 0;     ///< objects^2
     std::uint64_t unverified_objects = 0; ///< of the live ones: may have been freed while frees were not watched
     std::uint64_t unverified_bytes = 0;
+    std::vector<std::uint64_t> births; ///< live blocks by the cohort they were born in (CohortsCut); empty = not read this time
+};
+
+/// The cohorts that births are told of from here on. Follows the samples of a tick at which they were read.
+struct CohortsCut {
+    ProcessId process;
+    std::vector<std::uint64_t> starts; ///< monotonic, ascending; each lasts until the next begins, the last until now
 };
 
 /// What the process as a whole looks like, from /proc.
@@ -117,6 +124,19 @@ struct ProcessSample {
     std::uint64_t rss_bytes = 0;
     std::uint64_t cpu_ns = 0; ///< CPU time of all its threads since it started
     double probe_ns = 0;      ///< estimate of the part of it that probes took, since following it began
+};
+
+/// What its memory is of, and what bounds it, from /proc and the cgroup; read now and then.
+struct MemorySample {
+    ProcessId process;
+    std::uint64_t anon_bytes = 0; ///< resident: heap, stacks, anonymous mappings
+    std::uint64_t file_bytes = 0; ///< resident: of mapped files
+    std::uint64_t shmem_bytes = 0;
+    std::uint64_t swap_bytes = 0;
+    std::uint64_t stack_bytes = 0;      ///< resident: of threads, among anon_bytes
+    bool cgroup_limit = false;          ///< of its cgroup or one above; false: of the machine
+    std::uint64_t limit_bytes = 0;      ///< 0 = unknown
+    std::uint64_t limit_used_bytes = 0; ///< by all that share the limit, without what can be reclaimed at once
 };
 
 /// A counter of the kernel half (bpf/counters.h), since tracing of this process began.
@@ -152,6 +172,7 @@ struct ReportDue {
 using Event = std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined,
                            SiteSample, ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue, PagesStarted,
                            PageSiteDefined, PageSiteSample, PageSample, ContractStarted, ObjectTold, ReferenceTold, ResourceTold,
-                           PoolTold, CleanupTold, ThreadEnded, HandlePlaced, StorageTold, ResourceKindDefined, ResourcesStarted>;
+                           PoolTold, CleanupTold, ThreadEnded, HandlePlaced, StorageTold, ResourceKindDefined, ResourcesStarted,
+                           CohortsCut, MemorySample>;
 
 } // namespace memtrace

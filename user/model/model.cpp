@@ -2,10 +2,15 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 
 namespace memtrace {
 
 namespace {
+
+bool ascending(const std::vector<std::uint64_t>& values) {
+    return std::adjacent_find(values.begin(), values.end(), std::greater_equal<>()) == values.end();
+}
 
 /// Whether a counter of losses means that events of the contract tier are missing. A stack that is missing changes no figure.
 bool loses_told(const std::string& counter) {
@@ -34,7 +39,7 @@ void Model::on(const ProcessStarted& event) {
     process.about = event;
     process.report_mono_ns = event.attach_mono_ns;
     process.last_mono_ns = event.attach_mono_ns;
-    process.timeline.mono_ns.push_back(event.attach_mono_ns);
+    process.cohorts = {event.attach_mono_ns};
 }
 
 void Model::on(const ProcessEnded& event) {
@@ -84,6 +89,24 @@ void Model::on(const SiteSample& event) {
     found->second.sample = event;
 }
 
+void Model::on(const CohortsCut& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end() || event.starts.empty() || event.starts.size() > kMaxCohorts || !ascending(event.starts)) {
+        ++ignored_;
+        return;
+    }
+    auto& process = found->second;
+    for (const auto id : process.sites) {
+        auto& site = sites_[id];
+        if (!site.sample.births.empty()) {
+            site.survival.read(process.cohorts, site.sample.births, site.sample.allocs, event.starts.back());
+            site.sample.births.clear();
+        }
+        site.survival.cut(process.cohorts, event.starts, site.sample.allocs);
+    }
+    process.cohorts = event.starts;
+}
+
 void Model::on(const ProcessSample& event) {
     const auto found = processes_.find(event.process);
     if (found == processes_.end()) {
@@ -96,6 +119,15 @@ void Model::on(const ProcessSample& event) {
     }
     process.sampled = true;
     process.usage = event;
+}
+
+void Model::on(const MemorySample& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end()) {
+        ++ignored_;
+        return;
+    }
+    found->second.memory = event;
 }
 
 void Model::on(const CounterSample& event) {
@@ -141,26 +173,32 @@ void Model::on(const TickEnded& event) {
             process.references.settle(event.mono_ns);
             process.resources.settle(event.mono_ns);
         }
-        auto& timeline = process.timeline;
-        if (timeline.pending != 0) { // the last entry was there only to be the newest
-            timeline.mono_ns.pop_back();
-        }
-        const TimelineStep step{timeline.mono_ns.size(), timeline.mono_ns.size() + 1 > Timeline::kMaxTicks};
-        timeline.mono_ns.push_back(event.mono_ns);
-        for (const auto site_id : process.sites) {
-            auto& site = sites_[site_id];
-            append_tick(site.live_bytes_ticks, step, site.live_bytes());
-        }
-        process.resources.tick(step);
-        timeline.pending = (timeline.pending + 1) % timeline.stride;
-        if (step.thin) {
-            drop_every_second(timeline.mono_ns);
-            if (timeline.pending != 0) { // the newest stays; the one before it, which was kept for good, has gone
-                timeline.pending += timeline.stride;
-            }
-            timeline.stride *= 2;
+        add_to_history(process);
+    }
+}
+
+void Model::add_to_history(Process& process) {
+    auto& history = process.history;
+    const auto tick = ++history.ticks;
+    std::uint64_t live = 0;
+    for (const auto site_id : process.sites) {
+        auto& site = sites_[site_id];
+        if (site.live_bytes() != 0 || !site.live_bytes_history.empty()) {
+            site.live_bytes_history.add(tick, static_cast<float>(site.live_bytes()));
+            live += site.live_bytes();
         }
     }
+    process.resources.tick(tick);
+    const auto add = [tick](Timeline& timeline, auto value) { timeline.add(tick, static_cast<float>(value)); };
+    history.mono_ns.add(tick, process.last_mono_ns);
+    add(history.live_bytes, live);
+    add(history.rss_bytes, process.usage.rss_bytes);
+    add(history.anon_bytes, process.memory.anon_bytes);
+    add(history.file_bytes, process.memory.file_bytes);
+    add(history.stack_bytes, process.memory.stack_bytes);
+    add(history.cpu_s, static_cast<double>(process.usage.cpu_ns) / 1e9);
+    const auto unmatched = process.counters.find("unmatched_frees");
+    add(history.unmatched_frees, unmatched == process.counters.end() ? 0 : unmatched->second.value);
 }
 
 void Model::on(const ReportDue&) {

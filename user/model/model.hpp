@@ -1,7 +1,7 @@
 // What is known of the traced processes: passive, no I/O, fed by events alone (model/events.hpp), so a recording rebuilds it.
 //
-//   Process  has  modules, stacks, sites (vectors by id), a timeline of ticks
-//   Site     has  its latest sample and its live bytes at each tick of the timeline
+//   Process  has  modules, stacks, sites (vectors by id), histories of its memory by tick, the cohorts that blocks are counted by
+//   Site     has  its latest sample, the history of its live bytes, what became of its blocks: at most 2.5 KiB besides its stack
 //
 // One thread owns a Model. Ids are global to the run and handed out by whoever makes the events; an event that names an unknown
 // id is ignored and counted (a damaged recording must not crash a replay).
@@ -17,15 +17,30 @@
 #include "model/events.hpp"
 #include "model/references.hpp"
 #include "model/resources.hpp"
+#include "model/survival_table.hpp"
 #include "model/timeline.hpp"
 
 namespace memtrace {
 
+/// What is known of a process at each of its ticks. Those of one number belong together.
+struct ProcessHistory {
+    std::uint64_t ticks = 0; ///< the newest one's number
+    Rings<std::uint64_t> mono_ns;
+    Timeline live_bytes;
+    Timeline rss_bytes;
+    Timeline anon_bytes;
+    Timeline file_bytes;
+    Timeline stack_bytes;
+    Timeline cpu_s;           ///< its CPU time
+    Timeline unmatched_frees; ///< so far
+};
+
 struct Site {
     SiteDefined about;
     SiteSample sample;
-    std::uint64_t live_bytes_at_report = 0;      ///< at the report before
-    std::vector<std::uint64_t> live_bytes_ticks; ///< parallel to the process's Timeline; zero before the site was first seen
+    std::uint64_t live_bytes_at_report = 0; ///< at the report before
+    Timeline live_bytes_history;            ///< by the process's ticks; empty: never held anything at one
+    SurvivalTable survival;
     /// Never below zero: totals are read one after the other while the program runs, so what was freed in between may be counted
     /// without its allocation.
     [[nodiscard]] std::uint64_t live_bytes() const {
@@ -63,7 +78,9 @@ struct Process {
     std::map<std::string, Counter> counters;
     std::uint64_t live_bytes_at_report = 0;
     std::uint64_t report_mono_ns = 0; ///< when the report before was made; attach time before the first
-    Timeline timeline;
+    ProcessHistory history;
+    MemorySample memory;
+    std::vector<std::uint64_t> cohorts; ///< as CohortsCut told
     std::vector<SiteId> sites;
     std::optional<PagesStarted> pages; ///< the pages tier follows it
     PageSample page_totals;
@@ -110,7 +127,9 @@ private:
     void on(const SymbolResolved& event) { symbols_[event.frame] = event.lines; }
     void on(const SiteDefined& event);
     void on(const SiteSample& event);
+    void on(const CohortsCut& event);
     void on(const ProcessSample& event);
+    void on(const MemorySample& event);
     void on(const CounterSample& event);
     void on(const ModeChanged& event);
     void on(const TickEnded& event);
@@ -131,6 +150,7 @@ private:
     void on(const StorageTold& event);
     void on(const ResourcesStarted& event);
 
+    void add_to_history(Process& process);
     /// The process that an event of the contract tier is about; nullptr, and counted, where it is unknown.
     Process* told_of(ProcessId id);
 

@@ -340,9 +340,11 @@ std::uint32_t ResourceTable::site_of(std::uint32_t kind, StackId stack) {
     return site_ids_[key] = static_cast<std::uint32_t>(sites_.size() - 1);
 }
 
-void ResourceTable::tick(const TimelineStep& step) {
+void ResourceTable::tick(std::uint64_t number) {
     for (auto& site : sites_) {
-        append_tick(site.held_ticks, step, site.held);
+        if (site.held != 0 || !site.held_history.empty()) {
+            site.held_history.add(number, static_cast<float>(site.held));
+        }
     }
 }
 

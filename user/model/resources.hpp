@@ -64,7 +64,7 @@ struct ResourceSite {
     std::uint64_t held = 0;
     std::uint64_t acquired = 0;
     std::uint64_t released = 0;
-    std::vector<std::uint64_t> held_ticks; ///< parallel to the process's Timeline; zero before the site was first seen
+    Timeline held_history; ///< by the process's ticks; empty: never held anything at one
 };
 
 struct Resource {
@@ -158,7 +158,7 @@ public:
     void lost(std::uint64_t from_ns);
     void settle(std::uint64_t now_ns);
     /// The process's timeline goes on.
-    void tick(const TimelineStep& step);
+    void tick(std::uint64_t number);
     /// A report has been made: figures since then begin anew.
     void reported();
 

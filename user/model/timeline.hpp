@@ -1,43 +1,80 @@
-// When a process was looked at, and series of what was seen then.
+// A figure over time in bounded memory: fine where it is recent, coarse where it is old.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 namespace memtrace {
 
-/// The ticks of a process. Bounded: when full, every second one is dropped and the distance between ticks kept doubles, so that
-/// the whole run stays covered. The newest tick is always the last entry.
-struct Timeline {
-    static constexpr std::size_t kMaxTicks = 64;
-    std::vector<std::uint64_t> mono_ns;
-    std::uint32_t stride = 1;  ///< one of so many ticks is kept for good
-    std::uint32_t pending = 0; ///< ticks since the last one kept for good
-};
-
-/// The entry that a tick adds to every series of a timeline.
-struct TimelineStep {
-    std::size_t at = 0; ///< its index; what a series lacks up to there is zero
-    bool thin = false;  ///< then every second entry goes
-};
-
-/// Keeps the entries with an even index.
+/// A cascade of rings. The first holds the newest 64 ticks, each further one the newest 64 of fourfold width: with a tick of half a second
+/// that is half a minute, two, eight, half an hour, two hours and nine. What four entries become is the smallest of them: what was held
+/// all that time. For figures that only rise (time, CPU time) that is the first of them, so entries of one number belong together.
+///
+/// Ticks are numbered from 1 by whoever owns the series, all of a process alike; ticks before the first add() count as zero. A float is
+/// good to one part in 16 million, at half the memory of an integer: at most 1.5 KiB a series, and nothing before the first add().
 template <typename T>
-void drop_every_second(std::vector<T>& values) {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < values.size(); i += 2) {
-        values[kept++] = values[i];
-    }
-    values.resize(kept);
-}
+class Rings {
+public:
+    static constexpr std::size_t kLevels = 6;
+    static constexpr std::size_t kEntries = 64;
+    static constexpr std::uint64_t kFold = 4;
 
-inline void append_tick(std::vector<std::uint64_t>& series, const TimelineStep& step, std::uint64_t value) {
-    series.resize(step.at, 0);
-    series.push_back(value);
-    if (step.thin) {
-        drop_every_second(series);
+    /// `tick` is the one after that of the call before.
+    void add(std::uint64_t tick, T value) {
+        store(0, tick, value);
+        for (std::size_t level = 1; level < kLevels && tick % kFold == 0; ++level) {
+            value = at(level - 1, tick);
+            for (std::uint64_t back = 1; back < kFold; ++back) {
+                value = std::min(value, at(level - 1, tick - back));
+            }
+            tick /= kFold;
+            store(level, tick, value);
+        }
     }
-}
+
+    /// The finest ring that holds everything since tick 1; the coarsest, where none does. `tick`: the newest one.
+    static std::size_t whole_run(std::uint64_t tick) {
+        std::size_t level = 0;
+        for (; level + 1 < kLevels && tick > kEntries; ++level) {
+            tick /= kFold;
+        }
+        return level;
+    }
+
+    /// The entries of a ring, the oldest first. `tick`: the newest one.
+    [[nodiscard]] std::vector<double> read(std::size_t level, std::uint64_t tick) const {
+        for (std::size_t i = 0; i < level; ++i) {
+            tick /= kFold;
+        }
+        std::vector<double> values;
+        for (std::uint64_t entry = tick > kEntries ? tick - kEntries + 1 : 1; entry <= tick; ++entry) {
+            values.push_back(static_cast<double>(at(level, entry)));
+        }
+        return values;
+    }
+
+    [[nodiscard]] bool empty() const { return values_.empty(); }
+    [[nodiscard]] std::size_t bytes() const { return values_.capacity() * sizeof(T); }
+
+private:
+    [[nodiscard]] T at(std::size_t level, std::uint64_t entry) const {
+        const std::size_t place = level * kEntries + entry % kEntries;
+        return place < values_.size() ? values_[place] : T{};
+    }
+    void store(std::size_t level, std::uint64_t entry, T value) {
+        if (const std::size_t needed = (level + 1) * kEntries; values_.size() < needed) {
+            values_.reserve(needed);
+            values_.resize(needed);
+        }
+        values_[level * kEntries + entry % kEntries] = value;
+    }
+
+    std::vector<T> values_;
+};
+
+using Timeline = Rings<float>;
 
 } // namespace memtrace

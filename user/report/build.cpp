@@ -1,10 +1,7 @@
 #include "report/build.hpp"
 
 #include <algorithm>
-#include <cstdio>
 
-#include "analyze/estimate.hpp"
-#include "analyze/verdict.hpp"
 #include "base/clock.hpp"
 #include "report/build_parts.hpp"
 
@@ -15,35 +12,6 @@ double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
 }
 
 namespace {
-
-/// FNV-1a (Fowler, Noll, Vo), 64 bits: stable between runs and machines, unlike std::hash.
-class StableHash {
-public:
-    void add(std::string_view bytes) {
-        for (const char byte : bytes) {
-            step(static_cast<unsigned char>(byte));
-        }
-        step(0);
-    }
-    void add(std::uint64_t value) {
-        for (int shift = 0; shift < 64; shift += 8) {
-            step(static_cast<unsigned char>(value >> shift));
-        }
-    }
-    [[nodiscard]] std::string hex() const {
-        char text[17];
-        std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(state_));
-        return text;
-    }
-
-private:
-    void step(unsigned char byte) { state_ = (state_ ^ byte) * 0x100000001b3ull; }
-    std::uint64_t state_ = 0xcbf29ce484222325ull;
-};
-
-std::string base_name(const std::string& path) {
-    return path.substr(path.rfind('/') + 1);
-}
 
 const char* state_name(const Process& process) {
     if (!process.ended) {
@@ -84,13 +52,20 @@ void add_frame(const Model& model, const Frame& frame, std::vector<ReportFrame>&
 
 } // namespace
 
-Series build_series(const Process& process, const std::vector<std::uint64_t>& ticks) {
-    Series series;
-    for (std::size_t i = 0; i < process.timeline.mono_ns.size(); ++i) {
-        series.seconds.push_back(seconds_between(process.about.attach_mono_ns, process.timeline.mono_ns[i]));
-        series.values.push_back(i < ticks.size() ? static_cast<double>(ticks[i]) : 0);
+ProcessSeries::ProcessSeries(const Process& process) : level(Timeline::whole_run(process.history.ticks)) {
+    const auto& history = process.history;
+    const auto read = [&](const auto& rings) { return rings.read(level, history.ticks); };
+    seconds = read(history.mono_ns);
+    for (auto& value : seconds) {
+        value = (value - static_cast<double>(process.about.attach_mono_ns)) / static_cast<double>(kNanosPerSecond);
     }
-    return series;
+    live_bytes = read(history.live_bytes);
+    rss_bytes = read(history.rss_bytes);
+    anon_bytes = read(history.anon_bytes);
+    file_bytes = read(history.file_bytes);
+    stack_bytes = read(history.stack_bytes);
+    cpu_s = read(history.cpu_s);
+    unmatched_frees = read(history.unmatched_frees);
 }
 
 std::vector<ReportFrame> build_stack(const Model& model, StackId id) {
@@ -104,106 +79,6 @@ std::vector<ReportFrame> build_stack(const Model& model, StackId id) {
 }
 
 namespace {
-
-std::string site_id(const Model& model, const std::string& allocator, const std::string& function, StackId id) {
-    StableHash hash;
-    hash.add(allocator);
-    hash.add(function);
-    if (const auto* stack = model.stack(id)) {
-        for (const auto& frame : stack->frames) {
-            const auto* module = model.module(frame.module);
-            hash.add(module != nullptr ? base_name(module->about.path) : "");
-            hash.add(frame.offset);
-        }
-    }
-    return hash.hex();
-}
-
-/// Live bytes and objects of an estimate; both ends are the estimate where nothing has been sampled.
-void build_intervals(const Process& process, double bytes, double bytes_variance, double objects, double objects_variance,
-                     double (&bytes_ci95)[2], double (&objects_ci95)[2]) {
-    const auto interval = static_cast<double>(process.largest_interval_bytes);
-    const double mean_size = objects > 0 ? std::max(bytes / objects, 1.0) : 1;
-    const auto of_bytes = interval > 0 ? interval95(bytes, bytes_variance, interval) : ConfidenceInterval{bytes, bytes};
-    const auto of_objects =
-        interval > 0 ? interval95(objects, objects_variance, interval / mean_size) : ConfidenceInterval{objects, objects};
-    bytes_ci95[0] = of_bytes.low;
-    bytes_ci95[1] = of_bytes.high;
-    objects_ci95[0] = of_objects.low;
-    objects_ci95[1] = of_objects.high;
-}
-
-ReportSite build_site(const Model& model, const Process& process, const Site& site) {
-    ReportSite out;
-    out.id = site_id(model, site.about.allocator, site.about.function, site.about.stack);
-    const bool aged = model.run().min_age_ns != 0;
-    out.live_bytes = aged ? site.sample.aged_bytes : site.live_bytes();
-    out.live_objects = aged ? site.sample.aged_objects : site.live_objects();
-    build_intervals(process, static_cast<double>(out.live_bytes), site.sample.live_bytes_variance,
-                    static_cast<double>(out.live_objects), site.sample.live_objects_variance, out.live_bytes_ci95,
-                    out.live_objects_ci95);
-    out.unverified_bytes = std::min(site.sample.unverified_bytes, out.live_bytes);
-    out.unverified_objects = std::min(site.sample.unverified_objects, out.live_objects);
-    out.allocs = site.sample.allocs;
-    out.frees = site.sample.frees;
-    out.allocated_bytes = site.sample.allocated_bytes;
-    out.freed_bytes = site.sample.freed_bytes;
-    out.oldest_age_s = site.sample.oldest_ns != 0 ? seconds_between(site.sample.oldest_ns, process.last_mono_ns) : 0;
-    out.grown_bytes = static_cast<std::int64_t>(site.live_bytes() - site.live_bytes_at_report);
-    out.allocator = site.about.allocator;
-    out.function = site.about.function;
-    if (const auto* stack = model.stack(site.about.stack)) {
-        out.stack_truncated = stack->truncated;
-        out.stack = build_stack(model, site.about.stack);
-    }
-    return out;
-}
-
-bool is_windowed(const ModeChanged& mode) {
-    return mode.mode == TraceMode::windowed || mode.mode == TraceMode::pages;
-}
-
-void judge(const Process& process, const Site& site, std::size_t sites_tested, ReportSite& out) {
-    const auto series = build_series(process, site.live_bytes_ticks);
-    auto judgement = judge_site({series.seconds, series.values, site.sample.allocs, site.sample.frees}, sites_tested);
-    if (const auto& mode = process.mode; is_windowed(mode)) { // what a window saw stay may have gone since
-        judgement.growth_bytes_per_s *= mode.window_s > 0 ? mode.period_s / mode.window_s : 1;
-        if (judgement.verdict == SiteVerdict::probable || judgement.verdict == SiteVerdict::definite) {
-            judgement.verdict = SiteVerdict::suspect;
-            judgement.evidence += "; seen in windows only, frees between them are not watched";
-        }
-    }
-    out.verdict = site_verdict_name(judgement.verdict);
-    out.confidence = judgement.confidence;
-    out.growth_bytes_per_s = judgement.growth_bytes_per_s;
-    out.evidence = judgement.evidence;
-}
-
-void build_sites(const Model& model, const Process& process, Report& report) {
-    const auto tested = static_cast<std::size_t>(
-        std::count_if(process.sites.begin(), process.sites.end(), [&](SiteId id) { return model.site(id)->live_bytes() != 0; }));
-    for (const auto id : process.sites) {
-        const auto* site = model.site(id);
-        if (site->sample.allocs == 0) {
-            continue;
-        }
-        auto built = build_site(model, process, *site);
-        judge(process, *site, tested, built);
-        report.totals.grown_bytes += built.grown_bytes;
-        report.totals.live_bytes += built.live_bytes;
-        report.totals.live_objects += built.live_objects;
-        report.totals.unverified_bytes += built.unverified_bytes;
-        report.totals.unverified_objects += built.unverified_objects;
-        report.totals.allocs += built.allocs;
-        report.totals.frees += built.frees;
-        report.totals.allocated_bytes += built.allocated_bytes;
-        report.totals.freed_bytes += built.freed_bytes;
-        report.sites.push_back(std::move(built));
-    }
-    std::sort(report.sites.begin(), report.sites.end(), [](const ReportSite& a, const ReportSite& b) {
-        return a.live_bytes != b.live_bytes ? a.live_bytes > b.live_bytes : a.id < b.id;
-    });
-}
 
 std::uint64_t counter_value(const Process& process, const char* name) {
     const auto found = process.counters.find(name);
@@ -325,52 +200,6 @@ void build_totals_interval(const Model& model, const Process& process, Report& r
     }
 }
 
-void build_verdict(const Process& process, Report& report) {
-    const ReportSite* worst = nullptr;
-    std::size_t leaking = 0;
-    std::size_t suspect = 0;
-    double rate = 0;
-    bool judged = false;
-    for (const auto& site : report.sites) {
-        judged = judged || site.verdict != "unknown";
-        suspect += site.verdict == "suspect" ? 1 : 0;
-        if (site.verdict == "definite" || site.verdict == "probable") {
-            ++leaking;
-            rate += site.growth_bytes_per_s;
-            if (worst == nullptr || site.growth_bytes_per_s > worst->growth_bytes_per_s) {
-                worst = &site;
-            }
-        }
-    }
-    auto& verdict = report.verdict;
-    if (worst != nullptr) {
-        verdict.class_name = "leak";
-        const auto& name =
-            worst->stack.empty() || worst->stack.front().function.empty() ? worst->id : worst->stack.front().function;
-        char text[96];
-        std::snprintf(text, sizeof(text), "%zu call site%s leak%s %.1f KiB/s in all, most of it ", leaking,
-                      leaking == 1 ? "" : "s", leaking == 1 ? "s" : "", rate / 1024);
-        verdict.text = text + ("from " + name);
-        verdict.evidence["site"] = worst->id;
-        verdict.evidence["reason"] = worst->evidence;
-    } else if (suspect != 0) { // neither a leak nor a clean bill
-        verdict.text = std::to_string(suspect) + (suspect == 1 ? " call site grows" : " call sites grow") +
-                       ", too briefly or too little to call it a leak";
-    } else if (is_windowed(process.mode)) {
-        verdict.text = "no call site was seen to grow, but allocations are watched for a small share of the time only";
-    } else if (judged) {
-        verdict.class_name = "healthy";
-        verdict.text = "no call site keeps growing";
-    } else if (report.coverage.mode == "pages") {
-        verdict.text = "no allocator was found to watch: see what touches and maps memory";
-    } else {
-        verdict.text = "followed too briefly to say";
-    }
-    if (!report.coverage.lost.empty()) {
-        verdict.evidence["loss"] = "some allocations were not followed: see coverage.lost";
-    }
-}
-
 } // namespace
 
 Report build_report(const Model& model, ProcessId id) {
@@ -386,10 +215,13 @@ Report build_report(const Model& model, ProcessId id) {
     report.interval_s = seconds_between(process->report_mono_ns, process->last_mono_ns);
     report.min_age_s = static_cast<double>(model.run().min_age_ns) / static_cast<double>(kNanosPerSecond);
     build_pages(model, *process, report);
+    const auto& memory = process->memory;
     report.process = {process->about.pid,     rfc3339(process->about.start_wall_ns),
                       process->about.comm,    process->about.exe,
                       process->about.cmdline, process->usage.rss_bytes,
-                      state_name(*process)};
+                      state_name(*process),   memory.anon_bytes,
+                      memory.file_bytes,      memory.shmem_bytes,
+                      memory.swap_bytes,      memory.stack_bytes};
     build_sites(model, *process, report);
     build_coverage(model, *process, report);
     build_totals_interval(model, *process, report);

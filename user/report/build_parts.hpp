@@ -21,10 +21,39 @@ struct Series {
 Series build_series(const Process& process, const std::vector<std::uint64_t>& ticks);
 /// An address as the id of what lies there.
 std::string address_id(std::uint64_t address);
+/// Stable between runs of the same binaries.
+std::string site_id(const Model& model, const std::string& allocator, const std::string& function, StackId stack);
+/// Live bytes and objects of an estimate; both ends are the estimate where nothing has been sampled.
+void build_intervals(const Process& process, double bytes, double bytes_variance, double objects, double objects_variance,
+                     double (&bytes_ci95)[2], double (&objects_ci95)[2]);
 
+/// A process's histories over the whole run, as far as they reach, at the finest distance that covers it. All of one length.
+struct ProcessSeries {
+    explicit ProcessSeries(const Process& process);
+    std::size_t level;           ///< of Rings
+    std::vector<double> seconds; ///< since attaching
+    std::vector<double> live_bytes;
+    std::vector<double> rss_bytes;
+    std::vector<double> anon_bytes;
+    std::vector<double> file_bytes;
+    std::vector<double> stack_bytes;
+    std::vector<double> cpu_s;
+    std::vector<double> unmatched_frees;
+};
+
+/// Allocations are watched for a part of the time only, or not at all.
+inline bool is_windowed(const ModeChanged& mode) {
+    return mode.mode == TraceMode::windowed || mode.mode == TraceMode::pages;
+}
+
+void build_sites(const Model& model, const Process& process, Report& report);
+/// Trend and verdict of each; `built` is parallel to `sites`.
+void judge_sites(const Process& process, const std::vector<const Site*>& sites, std::vector<ReportSite>& built);
 void build_references(const Model& model, const Process& process, Report& report);
 void build_resources(const Model& model, const Process& process, Report& report);
-/// The verdict is on sites so far: takes references, resources and pools into it.
+/// On the process, from its sites and its memory; and how long until it meets its limit.
+void build_verdict(const Process& process, Report& report);
+/// The verdict is on sites and memory so far: takes references, resources and pools into it.
 void add_told_to_verdict(Report& report);
 
 } // namespace memtrace

@@ -112,27 +112,41 @@ struct JudgedSite {
     ResourceSiteJudgement judgement;
 };
 
-std::vector<JudgedSite> judge_sites(const Process& process, const ReportResources& out) {
+/// All that hold something, at once.
+std::vector<JudgedSite> judge_resource_sites(const Process& process, const ReportResources& out) {
     const auto& sites = process.resources.sites();
-    const auto tested =
-        static_cast<std::size_t>(std::count_if(sites.begin(), sites.end(), [](const auto& site) { return site.held != 0; }));
-    std::vector<JudgedSite> judged;
+    const ProcessSeries series(process);
+    std::vector<std::uint32_t> tested;
+    std::vector<Trend> trends;
+    std::vector<double> p;
     for (std::uint32_t i = 0; i < sites.size(); ++i) {
-        const auto& site = sites[i];
-        if (site.held != 0) {
-            const auto series = build_series(process, site.held_ticks);
-            const bool limited = is_descriptor(process.resources.kinds()[site.kind]);
-            judged.push_back({i, judge_resource_site({series.seconds, series.values, site.acquired, site.released}, tested,
-                                                     limited ? ResourceLimitState{out.descriptors, out.descriptor_limit}
-                                                             : ResourceLimitState{})});
+        if (sites[i].held != 0) {
+            tested.push_back(i);
+            trends.push_back(find_trend(series.seconds, sites[i].held_history.read(series.level, process.history.ticks), series.cpu_s));
+            p.push_back(trends.back().p);
         }
+    }
+    p = adjusted_p_values(p);
+    std::vector<JudgedSite> judged;
+    for (std::size_t i = 0; i < tested.size(); ++i) {
+        const auto& site = sites[tested[i]];
+        SiteHistory history;
+        history.counted = Counted::resources;
+        history.points = series.seconds.size();
+        history.lasted_s = series.seconds.empty() ? 0 : series.seconds.back() - series.seconds[trends[i].begin];
+        history.allocs = site.acquired;
+        history.frees = site.released;
+        history.live_objects = site.held;
+        const bool limited = is_descriptor(process.resources.kinds()[site.kind]);
+        const auto limit = limited ? ResourceLimitState{out.descriptors, out.descriptor_limit} : ResourceLimitState{};
+        judged.push_back({tested[i], judge_resource_site(history, trends[i], p[i], limit)});
     }
     return judged;
 }
 
 void build_resource_sites(const Model& model, const Process& process, ReportResources& out) {
     const auto& table = process.resources;
-    auto judged = judge_sites(process, out);
+    auto judged = judge_resource_sites(process, out);
     std::sort(judged.begin(), judged.end(), [&](const JudgedSite& a, const JudgedSite& b) {
         return std::tuple(b.judgement.verdict, table.sites()[b.index].held, a.index) <
                std::tuple(a.judgement.verdict, table.sites()[a.index].held, b.index);

@@ -79,6 +79,9 @@ void append_site(std::string& out, const ReportSite& site) {
                        {"unverified_objects", site.unverified_objects},
                        {"oldest_age_s", finite(site.oldest_age_s)},
                        {"growth_bytes_per_s", finite(site.growth_bytes_per_s)},
+                       {"growth_bytes_per_s_ci95", interval_json(site.growth_bytes_per_s_ci95)},
+                       {"p_value", finite(site.p_value)},
+                       {"shape", site.shape},
                        {"verdict", site.verdict},
                        {"confidence", finite(site.confidence)},
                        {"evidence", site.evidence},
@@ -127,8 +130,18 @@ void append_pages(std::string& out, const ReportPages& pages) {
 }
 
 Json process_json(const ReportProcess& process) {
-    return {{"pid", process.pid},         {"start_time", process.start_time}, {"comm", process.comm},  {"exe", process.exe},
-            {"cmdline", process.cmdline}, {"rss_bytes", process.rss_bytes},   {"state", process.state}};
+    return {{"pid", process.pid},
+            {"start_time", process.start_time},
+            {"comm", process.comm},
+            {"exe", process.exe},
+            {"cmdline", process.cmdline},
+            {"rss_bytes", process.rss_bytes},
+            {"anon_bytes", process.anon_bytes},
+            {"file_bytes", process.file_bytes},
+            {"shmem_bytes", process.shmem_bytes},
+            {"swap_bytes", process.swap_bytes},
+            {"stack_bytes", process.stack_bytes},
+            {"state", process.state}};
 }
 
 Json coverage_json(const ReportCoverage& coverage) {
@@ -169,6 +182,21 @@ Json verdict_json(const ReportVerdict& verdict) {
     return {{"class", verdict.class_name}, {"text", verdict.text}, {"evidence", object_json(verdict.evidence)}};
 }
 
+/// `,"forecast":{...}`, where a limit is known. What may never come is null.
+void append_forecast(std::string& out, const ReportForecast& forecast) {
+    if (forecast.limit.empty()) {
+        return;
+    }
+    const auto seconds = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
+    Json json = {{"limit", forecast.limit}, {"limit_bytes", forecast.limit_bytes}, {"used_bytes", forecast.used_bytes}};
+    if (forecast.growth_bytes_per_s > 0) {
+        json["growth_bytes_per_s"] = finite(forecast.growth_bytes_per_s);
+        json["seconds"] = seconds(forecast.seconds);
+        json["seconds_ci95"] = Json::array({seconds(forecast.seconds_ci95[0]), seconds(forecast.seconds_ci95[1])});
+    }
+    out += R"(,"forecast":)" + dump_json(json);
+}
+
 } // namespace
 
 void render_json(const Report& report, std::ostream& out) {
@@ -183,6 +211,7 @@ void render_json(const Report& report, std::ostream& out) {
                        {"verdict", verdict_json(report.verdict)}};
     std::string buffer = dump_json(head);
     buffer.pop_back(); // the object goes on
+    append_forecast(buffer, report.forecast);
     buffer += R"(,"sites":[)";
     for (std::size_t i = 0; i < report.sites.size(); ++i) {
         if (i > 0) {

@@ -63,6 +63,9 @@ ReportSite read_site(const Json& json, const std::string& where, std::string& er
     fields.count("unverified_objects", site.unverified_objects);
     fields.number("oldest_age_s", site.oldest_age_s);
     fields.number("growth_bytes_per_s", site.growth_bytes_per_s);
+    fields.interval("growth_bytes_per_s_ci95", site.growth_bytes_per_s_ci95, site.growth_bytes_per_s);
+    fields.number("p_value", site.p_value);
+    fields.string("shape", site.shape);
     fields.string("verdict", site.verdict);
     fields.number("confidence", site.confidence);
     fields.string("evidence", site.evidence);
@@ -110,6 +113,11 @@ ReportProcess read_process(const Json& json, std::string& error) {
     fields.string("exe", process.exe);
     fields.strings("cmdline", process.cmdline);
     fields.count("rss_bytes", process.rss_bytes);
+    fields.count("anon_bytes", process.anon_bytes);
+    fields.count("file_bytes", process.file_bytes);
+    fields.count("shmem_bytes", process.shmem_bytes);
+    fields.count("swap_bytes", process.swap_bytes);
+    fields.count("stack_bytes", process.stack_bytes);
     fields.string("state", process.state);
     return process;
 }
@@ -178,6 +186,21 @@ ReportVerdict read_verdict(const Json& json, std::string& error) {
     return verdict;
 }
 
+ReportForecast read_forecast(const Json& json, std::string& error) {
+    const Fields fields(json, "forecast", error);
+    ReportForecast forecast;
+    fields.string("limit", forecast.limit);
+    fields.count("limit_bytes", forecast.limit_bytes);
+    fields.count("used_bytes", forecast.used_bytes);
+    fields.number("growth_bytes_per_s", forecast.growth_bytes_per_s);
+    fields.number("seconds", forecast.seconds);
+    const Json& interval = fields.elements("seconds_ci95");
+    for (std::size_t i = 0; i < 2 && i < interval.size(); ++i) { // null: it may never come
+        forecast.seconds_ci95[i] = interval[i].is_number() ? interval[i].get<double>() : std::numeric_limits<double>::infinity();
+    }
+    return forecast;
+}
+
 void read_head(const Json& root, Report& report, std::string& error) {
     const Fields fields(root, "", error);
     if (const Json* tool = fields.find("tool")) {
@@ -194,6 +217,9 @@ void read_head(const Json& root, Report& report, std::string& error) {
     report.totals = read_totals(fields.require("totals"), error);
     if (const Json* verdict = fields.find("verdict")) {
         report.verdict = read_verdict(*verdict, error);
+    }
+    if (const Json* forecast = fields.find("forecast")) {
+        report.forecast = read_forecast(*forecast, error);
     }
     if (const Json* pages = fields.find("pages")) {
         report.pages = read_pages(*pages, error);

@@ -31,22 +31,25 @@ struct ReportSite {
     std::uint64_t live_objects = 0;
     std::uint64_t allocs = 0;
     std::uint64_t frees = 0;
-    std::uint64_t allocated_bytes = 0;    ///< (added)
-    std::uint64_t freed_bytes = 0;        ///< (added)
-    double live_bytes_ci95[2] = {0, 0};   ///< (added) where nothing is sampled both equal live_bytes
-    double live_objects_ci95[2] = {0, 0}; ///< (added)
-    std::uint64_t unverified_bytes = 0;   ///< (added) of the live ones: may have been freed while frees were not watched
-    std::uint64_t unverified_objects = 0; ///< (added)
-    double oldest_age_s = 0;              ///< of its live blocks; 0 where there are none
-    double growth_bytes_per_s = 0;        ///< robust slope of its live bytes
-    std::int64_t grown_bytes = 0;         ///< (added) live bytes now less those at the report before; not in the JSON
-    std::string verdict;                  ///< definite | probable | suspect | stable | unknown
-    double confidence = 0;                ///< 0 to 1
-    std::string evidence;                 ///< (added) the verdict's reason, in words
-    std::string allocator;                ///< "libc", ...
-    std::string function;                 ///< (added) the allocator's function called: "malloc", ...
-    bool stack_truncated = false;         ///< (added)
-    std::vector<ReportFrame> stack;       ///< innermost first
+    std::uint64_t allocated_bytes = 0;          ///< (added)
+    std::uint64_t freed_bytes = 0;              ///< (added)
+    double live_bytes_ci95[2] = {0, 0};         ///< (added) where nothing is sampled both equal live_bytes
+    double live_objects_ci95[2] = {0, 0};       ///< (added)
+    std::uint64_t unverified_bytes = 0;         ///< (added) of the live ones: may have been freed while frees were not watched
+    std::uint64_t unverified_objects = 0;       ///< (added)
+    double oldest_age_s = 0;                    ///< of its live blocks; 0 where there are none
+    double growth_bytes_per_s = 0;              ///< robust slope of its live bytes, since its last change
+    double growth_bytes_per_s_ci95[2] = {0, 0}; ///< (added)
+    double p_value = 1;                         ///< (added) of that growth, corrected for the number of sites
+    std::string shape = "noise";                ///< (added) noise | linear | saturating | step | sawtooth
+    std::int64_t grown_bytes = 0;               ///< (added) live bytes now less those at the report before; not in the JSON
+    std::string verdict;                        ///< definite | probable | suspect | cache-like | stable | unknown
+    double confidence = 0;                      ///< 0 to 1
+    std::string evidence;                       ///< (added) the verdict's reason, in words
+    std::string allocator;                      ///< "libc", ...
+    std::string function;                       ///< (added) the allocator's function called: "malloc", ...
+    bool stack_truncated = false;               ///< (added)
+    std::vector<ReportFrame> stack;             ///< innermost first
 };
 
 struct ReportProcess {
@@ -57,6 +60,12 @@ struct ReportProcess {
     std::vector<std::string> cmdline;
     std::uint64_t rss_bytes = 0;
     std::string state = "running"; ///< (added) running | exited | exec | detached
+    std::uint64_t anon_bytes =
+        0; ///< (added) resident: heap, stacks, anonymous mappings. These are read now and then; 0 = not yet
+    std::uint64_t file_bytes = 0;  ///< (added) resident: of mapped files
+    std::uint64_t shmem_bytes = 0; ///< (added)
+    std::uint64_t swap_bytes = 0;  ///< (added)
+    std::uint64_t stack_bytes = 0; ///< (added) resident: of threads, among anon_bytes
 };
 
 struct ReportOverhead {
@@ -98,9 +107,20 @@ struct ReportTotals {
 };
 
 struct ReportVerdict {
-    std::string class_name = "unknown"; ///< JSON: class. leak | healthy | unknown
-    std::string text;                   ///< one sentence
+    std::string class_name =
+        "unknown";    ///< JSON: class. leak | fragmentation | cache growth | mapped files | stacks | healthy | unknown
+    std::string text; ///< one sentence
     std::map<std::string, std::string> evidence;
+};
+
+/// (added) How long until the process meets what bounds its memory, if it grows on as it does.
+struct ReportForecast {
+    std::string limit; ///< cgroup | machine; empty: not known, and nothing else is said
+    std::uint64_t limit_bytes = 0;
+    std::uint64_t used_bytes = 0;    ///< by all that share it
+    double growth_bytes_per_s = 0;   ///< of the process; 0: it does not grow
+    double seconds = 0;              ///< where it grows
+    double seconds_ci95[2] = {0, 0}; ///< from the interval of the growth; the second is infinite where that reaches to zero
 };
 
 /// A site of the pages tier: a place in the code by which the process's memory grew.
@@ -291,6 +311,7 @@ struct Report {
     ReportCoverage coverage;
     ReportTotals totals;
     ReportVerdict verdict;
+    ReportForecast forecast;
     std::vector<ReportSite> sites; ///< sorted by live_bytes, largest first, ties by id
     ReportPages pages;
     ReportReferences references;

@@ -4,7 +4,6 @@
 #include <cctype>
 #include <cmath>
 #include <ostream>
-#include <tuple>
 #include <vector>
 
 #include "report/format.hpp"
@@ -22,52 +21,6 @@ constexpr std::size_t kIndent = 10; ///< of the head: where its values begin
 constexpr std::int64_t kUnexplainedBytes = 1 << 20;
 constexpr std::size_t kFramesShown = 24; ///< of one stack, unless verbose
 
-/// How much a site's verdict says, larger first.
-int verdict_rank(const ReportSite& site) {
-    return site.verdict == "definite" ? 3 : site.verdict == "probable" ? 2 : site.verdict == "suspect" ? 1 : 0;
-}
-
-bool grew(const ReportSite& site) {
-    return verdict_rank(site) > 0 || site.grown_bytes > 0;
-}
-
-/// To sort by: a NaN has no order.
-double rate_of(const ReportSite& site) {
-    return std::isfinite(site.growth_bytes_per_s) ? site.growth_bytes_per_s : 0;
-}
-
-struct Selection {
-    std::vector<const ReportSite*> growing;
-    std::vector<const ReportSite*> live;
-};
-
-/// Leaks first, whatever they take; sites that merely grew since the last report get half of what is left, so that the noise of a
-/// busy process cannot push its largest sites out.
-Selection select_sites(const Report& report, std::size_t top) {
-    Selection selection;
-    std::vector<const ReportSite*> rest;
-    for (const auto& site : report.sites) {
-        (grew(site) ? selection.growing : rest).push_back(&site);
-    }
-    std::sort(selection.growing.begin(), selection.growing.end(), [](const ReportSite* a, const ReportSite* b) {
-        return std::tuple(verdict_rank(*a), a->grown_bytes, rate_of(*a), b) >
-               std::tuple(verdict_rank(*b), b->grown_bytes, rate_of(*b), a); // a tie: as they stand in the report
-    });
-    const auto leaks = static_cast<std::size_t>(std::count_if(selection.growing.begin(), selection.growing.end(),
-                                                              [](const ReportSite* site) { return verdict_rank(*site) > 0; }));
-    std::size_t shown = std::min(top, leaks);
-    shown += std::min(selection.growing.size() - shown, (top - shown + 1) / 2);
-    rest.insert(rest.end(), selection.growing.begin() + static_cast<std::ptrdiff_t>(shown), selection.growing.end());
-    selection.growing.resize(shown);
-    std::erase_if(rest, [](const ReportSite* site) { return site->live_bytes == 0 && site->live_objects == 0; });
-    std::sort(rest.begin(), rest.end(), [](const ReportSite* a, const ReportSite* b) {
-        return a->live_bytes != b->live_bytes ? a->live_bytes > b->live_bytes : a < b;
-    });
-    rest.resize(std::min(rest.size(), top - shown));
-    selection.live = std::move(rest);
-    return selection;
-}
-
 class TextWriter {
 public:
     TextWriter(const Report& report, const TextOptions& options, std::ostream& out)
@@ -77,6 +30,9 @@ public:
         head();
         verdict();
         write_alert_rows(out_, report_.alerts, report_.time_unix_ns, kIndent, paint_);
+        if (report_.forecast.growth_bytes_per_s > 0) {
+            row("limit") << describe_forecast(report_.forecast) << '\n';
+        }
         coverage();
         losses();
         cost();

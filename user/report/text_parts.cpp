@@ -1,7 +1,9 @@
 #include "report/text_parts.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <ostream>
+#include <tuple>
 
 #include "report/format.hpp"
 
@@ -27,7 +29,56 @@ std::string frame_text(const ReportFrame& frame, bool verbose, const Paint& pain
     return text + paint(Colour::dim, frame.inlined ? "[inlined]" : printable(frame_location(frame, verbose)));
 }
 
+bool grew(const ReportSite& site) {
+    return verdict_rank(site) > 0 || site.grown_bytes > 0;
+}
+
+/// To sort by: a NaN has no order.
+double rate_of(const ReportSite& site) {
+    return std::isfinite(site.growth_bytes_per_s) ? site.growth_bytes_per_s : 0;
+}
+
 } // namespace
+
+int verdict_rank(const ReportSite& site) {
+    return site.verdict == "definite" ? 3 : site.verdict == "probable" ? 2 : site.verdict == "suspect" ? 1 : 0;
+}
+
+Selection select_sites(const Report& report, std::size_t top) {
+    Selection selection;
+    std::vector<const ReportSite*> rest;
+    for (const auto& site : report.sites) {
+        (grew(site) ? selection.growing : rest).push_back(&site);
+    }
+    std::sort(selection.growing.begin(), selection.growing.end(), [](const ReportSite* a, const ReportSite* b) {
+        return std::tuple(verdict_rank(*a), a->grown_bytes, rate_of(*a), b) >
+               std::tuple(verdict_rank(*b), b->grown_bytes, rate_of(*b), a); // a tie: as they stand in the report
+    });
+    const auto leaks = static_cast<std::size_t>(std::count_if(selection.growing.begin(), selection.growing.end(),
+                                                              [](const ReportSite* site) { return verdict_rank(*site) > 0; }));
+    std::size_t shown = std::min(top, leaks);
+    shown += std::min(selection.growing.size() - shown, (top - shown + 1) / 2);
+    rest.insert(rest.end(), selection.growing.begin() + static_cast<std::ptrdiff_t>(shown), selection.growing.end());
+    selection.growing.resize(shown);
+    std::erase_if(rest, [](const ReportSite* site) { return site->live_bytes == 0 && site->live_objects == 0; });
+    std::sort(rest.begin(), rest.end(), [](const ReportSite* a, const ReportSite* b) {
+        return a->live_bytes != b->live_bytes ? a->live_bytes > b->live_bytes : a < b;
+    });
+    rest.resize(std::min(rest.size(), top - shown));
+    selection.live = std::move(rest);
+    return selection;
+}
+
+std::string describe_forecast(const ReportForecast& forecast) {
+    std::string text = human_bytes(forecast.limit_bytes) + " of the " + printable(forecast.limit) + ", " +
+                       human_bytes(forecast.used_bytes) + " used: reached in " + human_duration(forecast.seconds);
+    if (std::isfinite(forecast.seconds_ci95[1])) {
+        text += " (95 %: " + human_duration(forecast.seconds_ci95[0]) + " to " + human_duration(forecast.seconds_ci95[1]) + ")";
+    } else {
+        text += " (95 %: in " + human_duration(forecast.seconds_ci95[0]) + " or later)";
+    }
+    return text + ", if it goes on at " + human_rate(forecast.growth_bytes_per_s);
+}
 
 std::string Paint::operator()(Colour colour, const std::string& text) const {
     if (!on_) {

@@ -22,6 +22,21 @@ private:
     bool on_;
 };
 
+/// How much a site's verdict says, larger first.
+int verdict_rank(const ReportSite& site);
+
+struct Selection {
+    std::vector<const ReportSite*> growing;
+    std::vector<const ReportSite*> live;
+};
+
+/// Leaks first, whatever they take; sites that merely grew since the last report get half of what is left, so that the noise of a
+/// busy process cannot push its largest sites out.
+Selection select_sites(const Report& report, std::size_t top);
+
+/// "4.0 GiB of the cgroup, ...": of one that grows.
+std::string describe_forecast(const ReportForecast& forecast);
+
 /// `text` broken at spaces into lines of at most `width` columns, the second and later ones indented by `indent`. A word that is
 /// longer than a line stays whole.
 std::string wrapped(const std::string& text, std::size_t first_column, std::size_t indent, std::size_t width);

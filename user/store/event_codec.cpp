@@ -74,9 +74,13 @@ constexpr std::uint16_t kKind<HandlePlaced> = 25;
 template <>
 constexpr std::uint16_t kKind<StorageTold> = 26;
 template <>
+constexpr std::uint16_t kKind<MemorySample> = 27;
+template <>
 constexpr std::uint16_t kKind<ResourceKindDefined> = 28;
 template <>
 constexpr std::uint16_t kKind<ResourcesStarted> = 29;
+template <>
+constexpr std::uint16_t kKind<CohortsCut> = 30;
 
 // A T, const where it is written and not const where it is read.
 template <typename T, typename Of>
@@ -124,7 +128,7 @@ void fields(A& archive, Is<SiteDefined> auto& e) {
 template <typename A>
 void fields(A& archive, Is<SiteSample> auto& e) {
     archive(e.site, e.allocs, e.frees, e.allocated_bytes, e.freed_bytes, e.aged_objects, e.aged_bytes, e.oldest_ns);
-    archive.later(e.live_bytes_variance, e.live_objects_variance, e.unverified_objects, e.unverified_bytes);
+    archive.later(e.live_bytes_variance, e.live_objects_variance, e.unverified_objects, e.unverified_bytes, e.births);
 }
 template <typename A>
 void fields(A& archive, Is<ProcessSample> auto& e) {
@@ -214,11 +218,23 @@ void fields(A& archive, Is<ResourceKindDefined> auto& e) {
     archive(e.process, e.kind, e.max_age_ns, e.max_idle_ns, e.complete, e.acquirer_owns);
 }
 
+template <typename A>
+void fields(A& archive, Is<CohortsCut> auto& e) {
+    archive(e.process, e.starts);
+}
+template <typename A>
+void fields(A& archive, Is<MemorySample> auto& e) {
+    archive(e.process, e.anon_bytes, e.file_bytes, e.shmem_bytes, e.swap_bytes, e.stack_bytes, e.cgroup_limit, e.limit_bytes,
+            e.limit_used_bytes);
+}
+
 // The fewest bytes that an element of a vector takes: what a count is checked against before anything is reserved for it.
 template <typename T>
 constexpr std::size_t kLeastSize = 0;
 template <>
 constexpr std::size_t kLeastSize<std::uint32_t> = 4;
+template <>
+constexpr std::size_t kLeastSize<std::uint64_t> = 8;
 template <>
 constexpr std::size_t kLeastSize<std::string> = 4;
 template <>
