@@ -84,8 +84,10 @@ const AlertRule& rule_of(const AlertConfig& config, const std::string& name) {
 }
 
 TEST(AlertConfig, IsReadWhole) {
-    const auto config = parse_alert_config(kAll, "x.toml");
-    ASSERT_TRUE(config) << config.error().message;
+    const auto parsed = parse_alert_config(kAll, "x.toml");
+    ASSERT_TRUE(parsed) << parsed.error().message;
+    const auto& config = *parsed;
+    ASSERT_TRUE(config);
     EXPECT_EQ(config->spool, "/var/spool/x");
     EXPECT_EQ(config->rules.size(), default_alert_rules().size() + 3) << "one takes the place of a default";
     const auto& cursors = rule_of(*config, "old-cursors");
@@ -114,13 +116,21 @@ TEST(AlertConfig, IsReadWhole) {
 }
 
 TEST(AlertConfig, WithoutAnythingTheDefaultsHold) {
-    const auto config = parse_alert_config("", "x.toml");
-    ASSERT_TRUE(config);
-    EXPECT_EQ(config->rules.size(), default_alert_rules().size());
-    EXPECT_TRUE(config->sinks.empty());
+    const auto silent = parse_alert_config("[[resource]]\nkind = \"x\"", "x.toml");
+    ASSERT_TRUE(silent);
+    EXPECT_FALSE(*silent);
+    EXPECT_EQ(AlertConfig().rules.size(), default_alert_rules().size());
     const auto none = parse_alert_config("[alerts]\ndefaults = false", "x.toml");
-    ASSERT_TRUE(none);
-    EXPECT_TRUE(none->rules.empty());
+    ASSERT_TRUE(none && *none);
+    EXPECT_TRUE((*none)->rules.empty());
+    EXPECT_TRUE((*none)->sinks.empty());
+}
+
+TEST(AlertConfig, TheExampleIsUnderstood) {
+    const auto config = read_alert_config({"scripts/alerts/alerts.toml"});
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(config->rules.size(), default_alert_rules().size() + 1);
+    EXPECT_FALSE(read_alert_config({"scripts/alerts/alerts.toml", "scripts/alerts/alerts.toml"}));
 }
 
 TEST(AlertConfig, WhatMakesNoSenseIsRefusedWithItsPlace) {

@@ -185,7 +185,7 @@ TEST(Recipes, KindsOfSeveralFilesDiffer) {
 TEST(Recipes, AFileThatIsNotThereIsSaid) {
     const auto none = read_recipes({"./no-such-recipe.toml"});
     ASSERT_FALSE(none);
-    EXPECT_EQ(none.error().message, "cannot open the recipes ./no-such-recipe.toml: No such file or directory");
+    EXPECT_EQ(none.error().message, "cannot open the configuration ./no-such-recipe.toml: No such file or directory");
 }
 
 TEST(Recipes, ThoseThatComeWithMemtraceAreUnderstood) {

@@ -449,17 +449,26 @@ ResourceSiteJudgement judge_held(double lasted, std::uint64_t acquired, std::uin
         at.push_back(lasted * i / 63);
         values.push_back(held(i / 63.0));
     }
-    return judge_resource_site({at, values, acquired, released}, 10, limit);
+    constexpr double kSites = 10; // that are judged at once
+    const auto trend = find_trend(at, values, {});
+    SiteHistory history;
+    history.counted = Counted::resources;
+    history.points = at.size();
+    history.lasted_s = lasted - at[trend.begin];
+    history.allocs = acquired;
+    history.frees = released;
+    history.live_objects = acquired - released;
+    return judge_resource_site(history, trend, std::min(1.0, kSites * trend.p), limit);
 }
 
 TEST(ResourceSites, OneThatOnlyAcquiresLeaks) {
     const auto rising = [](double share) { return 200 * share; };
-    const auto judgement = judge_held(100, 200, 0, rising, {800, 1024});
+    const auto judgement = judge_held(400, 200, 0, rising, {800, 1024});
     EXPECT_EQ(judgement.verdict, SiteVerdict::definite);
-    EXPECT_NEAR(judgement.growth_per_s, 2, 0.01);
+    EXPECT_NEAR(judgement.growth_per_s, 0.5, 0.01);
     EXPECT_EQ(judgement.evidence,
-              "grew by 2 a second for 100 s, p < 1e-12; 100 % of its 200 acquisitions were never released; the process "
-              "holds 800 of the 1024 that it may have: at that rate for 112 s more");
+              "grew by 0.5 a second for 7 min, p < 0.001; 100 % of its 200 acquisitions were never released; the process "
+              "holds 800 of the 1024 that it may have: at that rate for 448 s more");
     EXPECT_EQ(judge_held(20, 200, 0, rising).verdict, SiteVerdict::probable);
 }
 

@@ -243,6 +243,7 @@ std::vector<AlertRule> default_alert_rules() {
     for (auto& each : rules) {
         if (each.subject == time_to_limit) {
             each.below = true;
+            each.match = {{"class", "leak"}}; // what warms up grows as fast
             each.clear = each.threshold * 1.5;
         }
     }

@@ -118,8 +118,8 @@ ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& k
     return judgement;
 }
 
-ResourceSiteJudgement judge_resource_site(const SiteHistory& history, const Trend& trend, double p, const ResourceLimitState& limit,
-                                          const ResourceThresholds& thresholds) {
+ResourceSiteJudgement judge_resource_site(const SiteHistory& history, const Trend& trend, double p,
+                                          const ResourceLimitState& limit, const ResourceThresholds& thresholds) {
     auto judged = judge_site(history, trend, p);
     const bool busy = judged.verdict == SiteVerdict::suspect && (p >= thresholds.busy_p || history.lasted_s < thresholds.busy_s);
     if (judged.verdict >= SiteVerdict::suspect && (history.allocs < thresholds.min_acquired || busy)) {

@@ -500,6 +500,11 @@ Status Session::run() {
     } else {
         return tl::unexpected(recipes.error());
     }
+    if (auto alerts = read_alert_config(options_.configs)) {
+        alerts_ = std::move(*alerts);
+    } else {
+        return tl::unexpected(alerts.error());
+    }
     if (auto status = prepare(); !status) {
         return status;
     }

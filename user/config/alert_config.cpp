@@ -7,6 +7,7 @@
 #include <cstring>
 #include <set>
 
+#include "config/config_file.hpp"
 #include "config/options.hpp"
 #include "config/toml_table.hpp"
 
@@ -276,12 +277,41 @@ const char* action_type_name(ActionType type) {
     return kActionTypes[static_cast<std::size_t>(type)];
 }
 
-Result<AlertConfig> parse_alert_config(std::string_view text, const std::string& name) {
+Result<std::optional<AlertConfig>> parse_alert_config(std::string_view text, const std::string& name) {
+    constexpr std::array<std::string_view, 5> kTables{"alerts", "alert", "silence", "sink", "action"};
     const auto parsed = toml::parse(text, name);
     if (!parsed) {
         return fail(toml_place(name, parsed.error().source()) + ": " + std::string(parsed.error().description()));
     }
-    return read_config(name, parsed.table());
+    const auto& document = parsed.table();
+    if (std::none_of(kTables.begin(), kTables.end(), [&](std::string_view table) { return document.contains(table); })) {
+        return std::nullopt;
+    }
+    auto config = read_config(name, document);
+    if (!config) {
+        return tl::unexpected(config.error());
+    }
+    return std::move(*config);
+}
+
+Result<AlertConfig> read_alert_config(const std::vector<std::string>& files) {
+    AlertConfig config;
+    std::string found;
+    for (const auto& file : files) {
+        const auto text = read_config_file(file);
+        auto parsed = text ? parse_alert_config(*text, file) : Result<std::optional<AlertConfig>>(tl::unexpected(text.error()));
+        if (!parsed) {
+            return tl::unexpected(parsed.error());
+        }
+        if (*parsed && !found.empty()) {
+            return fail(file + ": alerts are configured in " + found + " already");
+        }
+        if (*parsed) {
+            found = file;
+            config = std::move(**parsed);
+        }
+    }
+    return config;
 }
 
 } // namespace memtrace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,7 +52,11 @@ struct AlertConfig {
     std::string spool; ///< directory for what could not be told yet; empty: it is kept in memory only
 };
 
-/// Of a configuration file's `text`; what it says of other things is passed over. `name` is what messages call the file.
-Result<AlertConfig> parse_alert_config(std::string_view text, const std::string& name);
+/// Of a configuration file's `text`; nothing where it does not speak of alerts. What it says of other things is passed over. `name` is what
+/// messages call the file.
+Result<std::optional<AlertConfig>> parse_alert_config(std::string_view text, const std::string& name);
+
+/// Of the --config files, one of which may speak of alerts; the defaults where none does.
+Result<AlertConfig> read_alert_config(const std::vector<std::string>& files);
 
 } // namespace memtrace

@@ -173,8 +173,8 @@ void add_listen_options(CLI::App& app, Options& options, RawTexts& raw) {
 void add_config_option(CLI::App& app, Options& options) {
     app.add_option(
            "--config", options.configs,
-           "recipes: how a program's own functions and probes tell of its resources. A file, or postgresql, sqlite, openssl, "
-           "mariadb, pthread; may be given more than once")
+           "recipes: how a program's own functions and probes tell of its resources; and alerts: rules, who is told, what is "
+           "done. A file, or postgresql, sqlite, openssl, mariadb, pthread; may be given more than once")
         ->type_name("FILE.toml")
         ->expected(1)
         ->take_all();

@@ -12,6 +12,7 @@
 #include <map>
 
 #include "base/fd.hpp"
+#include "config/config_file.hpp"
 #include "config/options.hpp"
 
 namespace memtrace {
@@ -170,45 +171,6 @@ private:
     std::size_t signatures_ = 0;
 };
 
-std::string directory_of_program() {
-    char path[4096];
-    const auto length = ::readlink("/proc/self/exe", path, sizeof(path));
-    const std::string program(path, length > 0 ? static_cast<std::size_t>(length) : 0);
-    return program.substr(0, program.rfind('/') + 1);
-}
-
-/// Of one that came with memtrace, by its bare name, as installed or as built; `name` itself where it is a path.
-std::vector<std::string> places_of(const std::string& name) {
-    if (name.find_first_of("/.") != std::string::npos) {
-        return {name};
-    }
-    const auto program = directory_of_program();
-    return {program + "../share/memtrace/recipes/" + name + ".toml", program + "../scripts/recipes/" + name + ".toml", name};
-}
-
-Result<std::string> read_file(const std::string& name) {
-    UniqueFd fd;
-    for (const auto& place : places_of(name)) {
-        fd = UniqueFd(::open(place.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-        if (fd) {
-            break;
-        }
-    }
-    if (!fd) {
-        return fail_errno("cannot open the recipes " + name, errno);
-    }
-    std::string text(kMaxRecipeBytes + 1, '\0');
-    std::size_t filled = 0;
-    for (ssize_t count = 1; count > 0 && filled < text.size(); filled += static_cast<std::size_t>(count)) {
-        count = ::read(fd.get(), text.data() + filled, text.size() - filled);
-        if (count < 0) {
-            return fail_errno("cannot read the recipes " + name, errno);
-        }
-    }
-    text.resize(filled);
-    return filled <= kMaxRecipeBytes ? Result<std::string>(text) : fail(name + " is too large for recipes: more than 1 MiB");
-}
-
 Result<std::vector<ResourceRecipe>> read_table(std::string_view text, const std::string& name) {
     const auto parsed = toml::parse(text, name);
     if (!parsed) {
@@ -247,7 +209,7 @@ Result<std::vector<ResourceRecipe>> read_recipes(const std::vector<std::string>&
     std::vector<ResourceRecipe> all;
     std::map<std::string, std::string> known; // kind -> where
     for (const auto& file : files) {
-        const auto text = read_file(file);
+        const auto text = read_config_file(file);
         auto recipes = text ? parse_recipes(*text, file) : Result<std::vector<ResourceRecipe>>(tl::unexpected(text.error()));
         if (!recipes) {
             return recipes;

@@ -57,7 +57,6 @@ struct ResourceRecipe {
 /// Bounds on what one run takes.
 constexpr std::size_t kMaxRecipes = 128;
 constexpr std::size_t kMaxRecipeSignatures = 64; ///< of one recipe, all actions together
-constexpr std::size_t kMaxRecipeBytes = 1 << 20; ///< of one file
 
 /// "sqlite3_prepare_v2(parent, name, _, *id)", "usdt:postgresql:sort__done(_, bytes)".
 Result<RecipeSignature> parse_recipe_signature(std::string_view text);

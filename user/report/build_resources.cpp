@@ -122,7 +122,8 @@ std::vector<JudgedSite> judge_resource_sites(const Process& process, const Repor
     for (std::uint32_t i = 0; i < sites.size(); ++i) {
         if (sites[i].held != 0) {
             tested.push_back(i);
-            trends.push_back(find_trend(series.seconds, sites[i].held_history.read(series.level, process.history.ticks), series.cpu_s));
+            trends.push_back(
+                find_trend(series.seconds, sites[i].held_history.read(series.level, process.history.ticks), series.cpu_s));
             p.push_back(trends.back().p);
         }
     }

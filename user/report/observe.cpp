@@ -27,9 +27,13 @@ public:
 
     std::vector<Observation> all() {
         process();
+        forecast();
         sites();
         for (const auto& kind : report_.resources.kinds) {
             resource_kind(kind);
+        }
+        for (const auto& site : report_.resources.sites) {
+            resource_site(site);
         }
         resource_errors();
         pools();
@@ -53,6 +57,17 @@ private:
             "tracing takes " + human_percent(coverage.overhead.ratio) + " of the target's CPU time");
         add(AlertSubject::loss, "", static_cast<double>(coverage.lost_now), {},
             count_of(coverage.lost_now, "event") + " lost since the report before: figures are too low by them");
+    }
+
+    void forecast() {
+        const auto& forecast = report_.forecast;
+        if (forecast.growth_bytes_per_s > 0) {
+            add(AlertSubject::time_to_limit, "", forecast.seconds,
+                {{"limit", forecast.limit}, {"class", report_.verdict.class_name}},
+                "the memory of the " + forecast.limit + " lasts for " + human_duration(forecast.seconds) + " (" +
+                    human_duration(forecast.seconds_ci95[0]) + " at least) while the process grows " +
+                    human_rate(forecast.growth_bytes_per_s));
+        }
     }
 
     void sites() {
@@ -93,6 +108,15 @@ private:
                 {{"kind", kind.kind}, {"function", place_of(worst->acquired_at)}, {"verdict", worst->verdict}},
                 kind.kind + " " + worst->id + " of " + place_of(worst->acquired_at) + ": " + worst->evidence + "; " +
                     human_count(kind.leaked) + " of " + human_count(kind.live) + " of its kind leaked");
+        }
+    }
+
+    void resource_site(const ReportResourceSite& site) {
+        const auto function = place_of(site.acquired_at);
+        if (const auto rank = verdict_rank(site.verdict); rank != 0) {
+            add(AlertSubject::resource, site.kind + " at " + function, rank,
+                {{"kind", site.kind}, {"function", function}, {"verdict", site.verdict}},
+                function + " holds " + human_count(site.held) + " of kind " + site.kind + ": " + site.evidence);
         }
     }
 
