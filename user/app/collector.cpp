@@ -264,13 +264,13 @@ void Collector::deactivate_all() {
         if (pages_) {
             pages_->deactivate(pid);
         }
-        if (contract_) {
-            contract_->deactivate(pid);
-        }
     }
     released_ = true;
     std::vector<mt_process_key> keys;
     for (const auto& [pid, process] : followed_) {
+        if (contract_) { // takes away the probes of recipes, whose calls in flight are waited for with the heap's
+            contract_->deactivate(pid);
+        }
         keys.push_back(process.key);
     }
     release(keys);
