@@ -277,9 +277,6 @@ void Collector::deactivate_all() {
         if (pages_) {
             pages_->deactivate(pid);
         }
-        if (contract_) {
-            contract_->deactivate(pid);
-        }
         if (resources_) {
             resources_->deactivate(pid);
         }
@@ -287,6 +284,9 @@ void Collector::deactivate_all() {
     released_ = true;
     std::vector<mt_process_key> keys;
     for (const auto& [pid, process] : followed_) {
+        if (contract_) { // takes away the probes of recipes, whose calls in flight are waited for with the heap's
+            contract_->deactivate(pid);
+        }
         keys.push_back(process.key);
     }
     release(keys);

@@ -143,6 +143,9 @@ void ContractCollector::follow_image(std::int32_t pid, ProcessId id, const std::
 void ContractCollector::deactivate(std::int32_t pid) {
     if (const auto found = followed_.find(pid); found != followed_.end() && found->second.key != 0) {
         tracer_->deactivate(pid);
+        if (mapped_) {
+            mapped_->end(pid);
+        }
     }
 }
 
