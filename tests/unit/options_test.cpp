@@ -296,6 +296,7 @@ TEST(Options, HelpNamesEveryOptionAndSubcommand) {
                                  "--allocator",
                                  "--config",
                                  "--max-live",
+                                 "--resources",
                                  "--max-frames",
                                  "--attach",
                                  "--output",
@@ -469,6 +470,16 @@ TEST(Options, MaxOverheadIsAShare) {
     EXPECT_DOUBLE_EQ(accepted({"--pid", "1", "--max-overhead", "0.5"}).max_overhead, 0.005);
     for (const char* wrong : {"0", "0%", "101%", "-5%", "five", "", "5 %", "nan", "5%%"}) {
         EXPECT_EQ(parse({"--pid", "1", "--max-overhead", wrong}).exit_status, kExitUsage) << wrong;
+    }
+}
+
+TEST(Options, ResourcesAreAllNoneOrAList) {
+    EXPECT_EQ(accepted({"--pid", "1"}).resources, 7U);
+    EXPECT_FALSE(accepted({"--pid", "1", "--resources", "auto"}).resources_given);
+    EXPECT_EQ(accepted({"--pid", "1", "--resources", "none"}).resources, 0U);
+    EXPECT_EQ(accepted({"--pid", "1", "--resources", "timer,fd"}).resources, 5U);
+    for (const auto* wrong : {"", "fd,", "fd;timer", "none,fd", "files"}) {
+        EXPECT_EQ(parse({"--pid", "1", "--resources", wrong}).exit_status, kExitUsage) << wrong;
     }
 }
 
