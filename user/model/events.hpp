@@ -109,7 +109,8 @@ struct SiteSample {
     double live_objects_variance = 0;     ///< objects^2
     std::uint64_t unverified_objects = 0; ///< of the live ones: may have been freed while frees were not watched
     std::uint64_t unverified_bytes = 0;
-    std::vector<std::uint64_t> births; ///< live blocks by the cohort they were born in (CohortsCut); empty = not read this time
+    /// Live blocks by the cohort they were born in (CohortsCut); empty = not read this time.
+    std::vector<std::uint64_t> births = {};
 };
 
 /// The cohorts that births are told of from here on. Follows the samples of a tick at which they were read.
