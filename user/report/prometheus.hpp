@@ -35,14 +35,14 @@ struct TickDurations {
 /// What memtrace itself takes.
 struct CollectorCost {
     double cpu_s = 0;               ///< since its start, user and system
-    std::uint64_t rss_bytes = 0;    ///< of its process, without
-    std::uint64_t kernel_bytes = 0; ///< ... the maps in the kernel
+    std::uint64_t rss_bytes = 0;    ///< of its process
+    std::uint64_t kernel_bytes = 0; ///< of its maps in the kernel
     TickDurations ticks;
 };
 
 /// All that readers get to see at one moment: swapped whole, never changed.
 struct Publication {
-    std::vector<Report> reports; ///< of each process one, in order of appearance
+    std::vector<Report> reports; ///< in order of appearance; of a pid the last one counts
     CollectorCost cost;
 };
 
