@@ -49,7 +49,7 @@ private:
 void add_state(MetricSet& set, const MetricDefinition& metric, const MetricLabels& labels, const char* name,
                const std::vector<std::string>& states, const std::string& current);
 
-/// What the program tells of itself: references, resources, pools. `labels` are those of the process.
+/// What the program tells of itself (references, resources, pools), what it has of the kernel, and alerts. `labels` are those of the process.
 void add_told(MetricSet& set, const Report& report, const MetricLabels& labels);
 
 } // namespace memtrace

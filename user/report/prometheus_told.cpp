@@ -1,4 +1,4 @@
-// What programs tell of themselves, as metrics.
+// What programs tell of themselves, what the kernel gives out to them, and alerts, as metrics.
 #include <algorithm>
 #include <map>
 
@@ -75,6 +75,8 @@ void add_kinds(MetricSet& set, const std::vector<ReportResourceKind>& kinds, con
     }
 }
 
+constexpr MetricDefinition kAlerts{"memtrace_alerts", kGauge, "Alerts of memtrace's own rules, by name, severity and state."};
+
 constexpr MetricDefinition kInUse{"memtrace_pool_in_use", kGauge, "Places of a pool that are taken."};
 constexpr MetricDefinition kLimit{"memtrace_pool_limit", kGauge, "Places of a pool; 0 where it has no limit."};
 constexpr MetricDefinition kPeak{"memtrace_pool_peak", kGauge, "Most places of a pool that were taken at once."};
@@ -99,11 +101,16 @@ void add_pools(MetricSet& set, const std::vector<ReportPool>& pools, const Metri
 } // namespace
 
 void add_told(MetricSet& set, const Report& report, const MetricLabels& labels) {
-    if (!report.references.followed) {
+    for (const auto& alert : report.alerts) {
+        const auto of_alert = with_label(with_label(labels, "alert", alert.name), "severity", alert_severity_name(alert.severity));
+        set.add(kAlerts, with_label(of_alert, "state", alert_state_name(alert.state)), 1);
+    }
+    const auto& resources = report.resources;
+    if (report.references.followed) {
+        add_references(set, report.references, labels);
+    } else if (resources.kinds.empty()) {
         return;
     }
-    add_references(set, report.references, labels);
-    const auto& resources = report.resources;
     add_kinds(set, resources.kinds, labels);
     set.add(kMisused, with_label(labels, "error", "other"), number(resources.other_errors));
     for (const auto& error : resources.errors) {
