@@ -22,13 +22,13 @@ LOADS = {"postgres": lambda: PostgresLoad(clients=2), "redis": RedisLoad}
 
 
 def watch(pids, seconds, sample):
-    """All JSON reports of a run of that length."""
-    with tempfile.TemporaryFile("w+") as out:
+    """All snapshots of a run of that length, one each five seconds and for each process."""
+    with tempfile.TemporaryDirectory() as home:
         options = [word for pid in pids for word in ("--pid", str(pid))]
-        command = [MEMTRACE, *options, "--duration", f"{seconds}s", "--sample", sample, "--output", "json", "--quiet"]
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, check=True)
-        out.seek(0)
-        return [json.loads(line) for line in out]
+        command = [MEMTRACE, *options, "--duration", f"{seconds}s", "--sample", sample, "--quiet", "--snapshot-dir", home,
+                   "--snapshot-interval", "5s", "--snapshot-format", "json", "--snapshot-keep", "100000"]
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+        return [json.loads(path.read_text()) for path in sorted(Path(home).glob("*.json"), key=lambda path: path.name.split("-")[-1])]
 
 
 def blamed(reports):

@@ -17,7 +17,7 @@ constexpr std::uint64_t kFirstSeed = 20'000;
 
 struct Arguments {
     std::uint64_t seed = kFirstSeed;
-    std::uint64_t runs = 3;
+    std::uint64_t runs = 2;
     std::string only;
     bool verbose = false;
 };
