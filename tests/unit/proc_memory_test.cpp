@@ -72,7 +72,7 @@ TEST(MemoryOfThisProcess, StackOfAThreadIsSeen) {
         done = true;
         changed.notify_all();
         ASSERT_TRUE(with) << with.error().message;
-        EXPECT_GE(*with, *before + (1 << 20));
+        EXPECT_GE(*with, *before + (1 << 20) - (1 << 14)); // some of its ends may have been there
     }
     thread.join();
 }

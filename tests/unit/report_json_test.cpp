@@ -42,7 +42,8 @@ TEST(RenderJson, TopLevelHasTheFixedFieldsInOrder) {
 
 TEST(RenderJson, ProcessCoverageTotalsAndVerdictCarryTheirValues) {
     const Json json = parsed(sample_report());
-    EXPECT_EQ(keys(json["process"]), (Names{"pid", "start_time", "comm", "exe", "cmdline", "rss_bytes", "state"}));
+    EXPECT_EQ(keys(json["process"]), (Names{"pid", "start_time", "comm", "exe", "cmdline", "rss_bytes", "anon_bytes",
+                                            "file_bytes", "shmem_bytes", "swap_bytes", "stack_bytes", "state"}));
     EXPECT_EQ(json["process"]["pid"], 1234);
     EXPECT_EQ(json["process"]["cmdline"], (Json{"lightning", "--port", "7000"}));
     EXPECT_EQ(json["coverage"]["mode"], "exact");
@@ -78,6 +79,9 @@ TEST(RenderJson, SitesAndFramesCarryTheirValues) {
                                  "unverified_objects",
                                  "oldest_age_s",
                                  "growth_bytes_per_s",
+                                 "growth_bytes_per_s_ci95",
+                                 "p_value",
+                                 "shape",
                                  "verdict",
                                  "confidence",
                                  "evidence",
