@@ -19,7 +19,8 @@ static __always_inline struct mt_contract_process* mt_contract_process(struct ta
 /* Keeps the stack that a walk has found, of `hash`, in `thread`'s scratch, for the record. */
 static __always_inline void mt_contract_keep_stack(struct mt_contract_thread* thread, __u64 hash) {
     struct mt_contract_record* head = &thread->record.head;
-    head->stack = mt_kept_stack(&contract_counters, &contract_stacks, head->key, MT_COUNTER_contract_stacks_full, &thread->scratch, hash);
+    head->stack =
+        mt_kept_stack(&contract_counters, &contract_stacks, head->key, MT_COUNTER_contract_stacks_full, &thread->scratch, hash);
 }
 
 /* The stack at the probe. */

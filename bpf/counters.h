@@ -58,7 +58,7 @@
     X(mapped_stale, 0, "calls of a recipe's functions that never returned (longjmp, exception)")                                 \
     X(mapped_deep, 1, "calls of a recipe's functions not followed: too many inside each other")                                  \
     X(mapped_returns_refused, 1,                                                                                                 \
-      "calls of a recipe's functions not followed: a thread left so many calls without returning that the kernel probes none") \
+      "calls of a recipe's functions not followed: a thread left so many calls without returning that the kernel probes none")   \
     X(resources_stacks_full, 1, "stacks of the resources tier cut to their first address: the table is full")                    \
     X(resources_state_lost, 1, "resources acquired unheard: no memory for the thread's state")                                   \
     X(resources_unreadable, 1, "system calls whose resources could not be read from the process's memory")                       \

@@ -11,7 +11,7 @@ import sys
 # folder: the folders it may include, besides itself. bpf/ stands for the headers shared with the kernel half.
 ALLOWED = {
     "base": "",
-    "config": "base",
+    "config": "base analyze",
     "model": "base bpf",
     "proc": "base bpf",
     "unwind": "proc base bpf",

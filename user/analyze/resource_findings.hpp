@@ -55,8 +55,8 @@ struct ResourceLimitState {
 ResourceJudgement judge_resource(const Resource& resource, const ResourceKind& kind, bool certain, std::uint64_t now_ns,
                                  const ResourceThresholds& thresholds = {});
 /// Of numbers held; `p` as judge_site's.
-ResourceSiteJudgement judge_resource_site(const SiteHistory& history, const Trend& trend, double p, const ResourceLimitState& limit,
-                                          const ResourceThresholds& thresholds = {});
+ResourceSiteJudgement judge_resource_site(const SiteHistory& history, const Trend& trend, double p,
+                                          const ResourceLimitState& limit, const ResourceThresholds& thresholds = {});
 ResourceJudgement judge_pool(const Pool& pool, std::uint64_t now_ns, const ResourceThresholds& thresholds = {});
 
 } // namespace memtrace

@@ -170,10 +170,10 @@ struct ReportDue {
     bool last = false; ///< nothing follows
 };
 
-using Event = std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined,
-                           SiteSample, ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue, PagesStarted,
-                           PageSiteDefined, PageSiteSample, PageSample, ContractStarted, ObjectTold, ReferenceTold, ResourceTold,
-                           PoolTold, CleanupTold, ThreadEnded, HandlePlaced, StorageTold, ResourceKindDefined, ResourcesStarted,
-                           CohortsCut, MemorySample>;
+using Event =
+    std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined, SiteSample,
+                 ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue, PagesStarted, PageSiteDefined, PageSiteSample,
+                 PageSample, ContractStarted, ObjectTold, ReferenceTold, ResourceTold, PoolTold, CleanupTold, ThreadEnded,
+                 HandlePlaced, StorageTold, ResourceKindDefined, ResourcesStarted, CohortsCut, MemorySample>;
 
 } // namespace memtrace

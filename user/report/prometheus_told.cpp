@@ -102,7 +102,8 @@ void add_pools(MetricSet& set, const std::vector<ReportPool>& pools, const Metri
 
 void add_told(MetricSet& set, const Report& report, const MetricLabels& labels) {
     for (const auto& alert : report.alerts) {
-        const auto of_alert = with_label(with_label(labels, "alert", alert.name), "severity", alert_severity_name(alert.severity));
+        const auto of_alert =
+            with_label(with_label(labels, "alert", alert.name), "severity", alert_severity_name(alert.severity));
         set.add(kAlerts, with_label(of_alert, "state", alert_state_name(alert.state)), 1);
     }
     const auto& resources = report.resources;
