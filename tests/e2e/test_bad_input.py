@@ -200,6 +200,13 @@ def test_program_of_another_word_size(tmp_path):
     if machine is None:
         return  # only x86-64's compiler makes both
     subprocess.run([*machine, "-nostdlib", "-static", "-fno-pie", "-no-pie", "-o", program, source], check=True)
+    try:
+        subprocess.run([program], timeout=0.1, check=False)
+    except subprocess.TimeoutExpired:
+        pass
+    except OSError: # a kernel that does not run such programs: nobody can attach to one
+        assert_refused(run_memtrace("--", program), "Exec format error")
+        return
     with running([program]) as process:
         wait_exec(process, program)
         assert_refused(run_memtrace("--pid", process.pid), rf"process {process.pid} is of another architecture")
@@ -693,7 +700,8 @@ def test_out_to_a_full_device(target):
 
 def test_a_report_that_finds_no_room_costs_neither_snapshot_nor_recording(tmp_path, target):
     recording, snapshots = tmp_path / "run.rec", tmp_path / "snapshots"
-    run = run_memtrace("--pid", target.pid, "--interval", "100ms", "--out", "/dev/full", "--record", recording, "--snapshot-dir", snapshots)
+    options = ["--sample", "exact", "--interval", "100ms", "--out", "/dev/full", "--record", recording, "--snapshot-dir", snapshots]
+    run = run_memtrace("--pid", target.pid, *options)
     assert run.status == 1 and "/dev/full" in run.error()
     assert len(list(snapshots.glob("*.json"))) == 1
     replayed = run_memtrace("replay", recording)
@@ -724,7 +732,8 @@ def test_closed_standard_output(tmp_path, target):
     """Descriptor 1 is free then: what memtrace opens must not get it, or reports land in there."""
     recording = tmp_path / "recording"
     close_it = ["sh", "-c", 'exec "$@" >&-', "sh"]
-    run = run_memtrace("--pid", target.pid, "--duration", "500ms", "--interval", "200ms", "--record", recording, prefix=close_it)
+    options = ["--sample", "exact", "--duration", "500ms", "--interval", "200ms", "--record", recording]
+    run = run_memtrace("--pid", target.pid, *options, prefix=close_it)
     assert run.status == 1 and "standard output" in run.error(), run
     replayed = run_memtrace("replay", recording)
     assert "damaged" not in replayed.err and "not a recording" not in replayed.err, replayed.err

@@ -159,8 +159,11 @@ def _whole(file):
 
 
 def _in_kernel(kind):
-    listed = subprocess.run(["bpftool", "-j", kind, "list"], capture_output=True, text=True, check=True).stdout
-    return {(kind, entry["id"]) for entry in json.loads(listed or "[]")}
+    for _ in range(100):  # it gives up where one goes while it looks, as those of other tests do
+        listed = subprocess.run(["bpftool", "-j", kind, "list"], capture_output=True, text=True, check=False)
+        if listed.returncode == 0:
+            return {(kind, entry["id"]) for entry in json.loads(listed.stdout or "[]")}
+    raise AssertionError(f"bpftool cannot list: {listed.stderr}")
 
 
 def assert_nothing_left(held):
