@@ -9,9 +9,11 @@ a call that never returns to Python), all stacks are printed and the run ends.
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import os
 import signal
+import threading
 
 import pytest
 
@@ -57,18 +59,38 @@ def _time_limit(item, phase):
     mark = item.get_closest_marker("timeout")
     seconds = mark.args[0] if mark else TIMEOUT_S
 
-    def on_alarm(signum, frame):
+    def fail():
         pytest.fail(f"{phase} took longer than {seconds} s", pytrace=True)
 
-    previous = signal.signal(signal.SIGALRM, on_alarm)
     faulthandler.dump_traceback_later(seconds + LAST_RESORT_S, exit=True, file=item.config.e2e_terminal)
+    try:
+        with _alarm_by_signal(seconds, fail) if threading.current_thread() is threading.main_thread() else _alarm_by_timer(seconds):
+            yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@contextlib.contextmanager
+def _alarm_by_signal(seconds, fail):
+    previous = signal.signal(signal.SIGALRM, lambda signum, frame: fail())
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, previous)
+
+
+@contextlib.contextmanager
+def _alarm_by_timer(seconds):
+    """Where tests run in another thread, which gets no signals: a worker of pytest-xdist that is slow to start puts them there."""
+    thread = ctypes.c_ulong(threading.get_ident())
+    timer = threading.Timer(seconds, lambda: ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeoutError)))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @pytest.hookimpl(hookwrapper=True)
