@@ -1,8 +1,8 @@
 """What memtrace does where it cannot do what it was asked: it says what, why and what to do in one line, leaves with the status
 that says so, and leaves the target as it was. Whatever the moment, and however it ends itself."""
 
-import errno
 import contextlib
+import errno
 import os
 import random
 import re
