@@ -17,7 +17,7 @@ import pytest
 
 from tracer import Tracer, assert_nothing_left, breakpoints, descendants, wait_until
 
-LOAD_S = 8
+LOAD_S = 300  # longer than any test takes, however busy the machine is: they end it themselves
 PROGRESS = re.compile(r"^progress: ([\d.]+) s, ([\d.]+) tps", re.MULTILINE)
 
 
@@ -91,9 +91,9 @@ class Cluster:
 class Load:
     """pgbench with one connection, which tells its throughput every second."""
 
-    def __init__(self, cluster, *options, seconds=LOAD_S):
+    def __init__(self, cluster, *options):
         self.log = open(cluster.directory / "pgbench.log", "w+", encoding="utf-8")
-        arguments = ["-n", "-c", 1, "-T", seconds, "-P", 1, *options, *cluster.server()]
+        arguments = ["-n", "-c", 1, "-T", LOAD_S, "-P", 1, *options, *cluster.server()]
         self.process = cluster.popen("pgbench", *arguments, stdout=self.log, stderr=subprocess.STDOUT)
 
     def __enter__(self):
@@ -118,11 +118,13 @@ class Load:
         return wait_until(lambda: len(self.seconds()) >= count and self.seconds(), self.said)
 
     def finish(self):
-        """Waits for the end: no transaction has failed, no connection was lost, nobody was told of an error."""
-        assert self.process.wait(LOAD_S + 60) == 0, self.said()
+        """Ends it, after three seconds at the least: no transaction has failed, no connection was lost, nobody was told of an error."""
+        self.wait_seconds(3)
+        self.process.send_signal(signal.SIGALRM)  # by which pgbench tells itself that its time is over
+        assert self.process.wait(60) == 0, self.said()
         said = self.said()
         assert re.search(r"^number of failed transactions: 0 \(", said, re.MULTILINE), said
-        assert int(re.search(r"^number of transactions actually processed: (\d+)", said, re.MULTILINE)[1]) > 100, said
+        assert int(re.search(r"^number of transactions actually processed: (\d+)", said, re.MULTILINE)[1]) > 10, said
         assert not re.search(r"error|fatal|aborted|lost", said, re.IGNORECASE), said
 
 
@@ -210,7 +212,7 @@ def test_names_of_a_program_that_has_dynamic_symbols_only(cluster):
     assert ".dynsym" in sections and ".symtab" not in sections and ".debug_info" not in sections
     build_id = re.search(r"Build ID: (\w+)", subprocess.run(["readelf", "-n", program], capture_output=True, text=True, check=True).stdout)[1]
     assert not Path(f"/usr/lib/debug/.build-id/{build_id[:2]}/{build_id[2:]}.debug").exists(), "its debug package is installed"
-    with Load(cluster, "-S", seconds=5) as load:
+    with Load(cluster, "-S") as load:
         backend = only_backend(cluster, load)
         with Tracer("--pid", backend, "--output", "json") as tracer:
             tracer.wait_following()
@@ -230,7 +232,7 @@ def test_names_of_a_program_that_has_dynamic_symbols_only(cluster):
 
 
 def test_memtrace_killed_under_load_leaves_the_backend_as_it_was(cluster):
-    with Load(cluster, "-S", seconds=25) as load:
+    with Load(cluster, "-S") as load:
         backend = only_backend(cluster, load)
         for _ in range(3):
             with Tracer("--pid", backend, "--output", "json", "--interval", "200ms") as tracer:
@@ -248,7 +250,7 @@ def test_memtrace_killed_under_load_leaves_the_backend_as_it_was(cluster):
 def test_postmaster_with_follow_reports_the_backend_that_connects(cluster):
     with Tracer("--pid", cluster.process.pid, "--follow", "--output", "json", "--interval", "500ms") as tracer:
         tracer.wait_following()
-        with Load(cluster, "-S", seconds=5) as load:
+        with Load(cluster, "-S") as load:
             backend = only_backend(cluster, load)
             wait_until(lambda: any(report["process"]["pid"] == backend for report in tracer.reports()), tracer.err)
             assert breakpoints(backend)
@@ -267,7 +269,7 @@ def test_postmaster_without_follow_leaves_backends_alone(cluster):
     """A forked backend inherits the postmaster's breakpoints: they do nothing there, and go with memtrace."""
     with Tracer("--pid", cluster.process.pid, "--output", "json") as tracer:
         tracer.wait_following()
-        with Load(cluster, "-S", seconds=3) as load:
+        with Load(cluster, "-S") as load:
             backend = only_backend(cluster, load)
             run = tracer.end(signal.SIGTERM)
             assert run.status == 0, run.err
@@ -282,9 +284,9 @@ def test_backends_that_come_and_go_under_follow(cluster):
     with Tracer("--pid", cluster.process.pid, "--follow", "--output", "json", "--interval", "500ms") as tracer:
         tracer.wait_following()
         held = tracer.kernel_objects()
-        with Load(cluster, "-S", "-C", seconds=4) as load:
+        with Load(cluster, "-S", "-C") as load:
             load.finish()
-        with Load(cluster, "-S", seconds=30) as load:
+        with Load(cluster, "-S") as load:
             backend = only_backend(cluster, load)
             wait_until(lambda: any(report["process"]["pid"] == backend for report in tracer.reports()), tracer.err)
             run = tracer.end(signal.SIGINT)

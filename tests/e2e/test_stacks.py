@@ -331,7 +331,7 @@ def test_stacks_are_those_that_gdb_sees(tmp_path, cluster, capsys):
     """Every stack that gdb sees at malloc's entry is one of those that memtrace has, frame by frame, to the end."""
     script = cluster.directory / "queries.sql"
     script.write_text(QUERIES, encoding="utf-8")
-    with Load(cluster, "-f", script, seconds=90) as load:
+    with Load(cluster, "-f", script) as load:
         backend = only_backend(cluster, load)
         bases = load_addresses(backend)
         # gdb first: once the process has had uprobes, the kernel takes a foreign breakpoint at the same place for one of its own, and
