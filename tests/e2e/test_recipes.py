@@ -24,6 +24,11 @@ def of_kind(report, kind):
     return [resource for resource in report["resources"] if resource["kind"] == kind]
 
 
+def told(report):
+    """But what the kernel gives out to every process."""
+    return [resource for resource in report["resources"] if not resource["kind"].startswith(("fd:", "os:"))]
+
+
 def findings(report):
     """Resources that something is wrong with."""
     return [resource for resource in report["resources"] if resource["verdict"] != "stable"]
@@ -152,7 +157,7 @@ def test_a_session_that_ends_its_transactions(cluster, tmp_path):
             tell(client, "begin; lock table pgbench_branches; commit; begin; select 1/0; rollback;")
             tell(client, "select count(*) from (select * from pgbench_accounts order by abalance, filler) as sorted;")
             report = memtrace.stop()
-    assert report["resources"] == [] and report["coverage"]["lost"] == {}
+    assert told(report) == [] and report["coverage"]["lost"] == {}
     acquired = {kind["kind"]: kind["acquired"] for kind in report["resource_kinds"]}
     assert acquired["postgresql-transaction"] >= 3 and acquired["postgresql-query"] >= 8 and acquired["postgresql-sort"] == 1
 
@@ -239,7 +244,7 @@ def test_a_recipe_of_which_half_is_missing_is_left_out(tmp_path):
         with Memtrace.attach(tmp_path, target.ready(), "--config", path) as memtrace:
             report = memtrace.stop()
     assert "half.toml:1: libc.so.6 has nothing that releases a block: it is left out" in memtrace.said
-    assert report["resources"] == []
+    assert told(report) == []
 
 
 def test_probes_lists_what_it_would_attach_to():
@@ -256,4 +261,4 @@ def test_all_recipes_together(tmp_path):
         with Memtrace.attach(tmp_path, target.ready(), *options) as memtrace:
             report = memtrace.stop()
     assert [source.split(" ")[1] for source in report["references"]["sources"]] == ["pthread"]
-    assert report["resources"] == []
+    assert told(report) == []

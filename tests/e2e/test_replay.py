@@ -113,7 +113,7 @@ def test_replay_prints_what_the_live_run_printed(tmp_path, public, start, format
 def test_replay_takes_the_options_of_the_text(tmp_path, public):
     recording = tmp_path / "recording"
     with Target.start("many_sites") as target:
-        options = ["--top", "3", "--verbose", "--min-age", "1ms", "--record", recording]
+        options = ["--top", "3", "--verbose", "--resources", "none", "--min-age", "1ms", "--record", recording]
         with Tracer("--pid", target.ready(), *options) as tracer:
             tracer.wait_following()
             target.go()

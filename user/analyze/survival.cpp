@@ -10,9 +10,8 @@ namespace {
 constexpr double kRetained = 0.9;        ///< of those that reach the plateau
 constexpr double kSurelyRetained = 0.85; ///< at least, but for one case in twenty
 constexpr double kLeastBlocks = 10;      ///< that reached it; at the greatest age a third of that
-constexpr double kLongTime_s =
-    300;                     ///< in less, more blocks are needed, in proportion: lifetimes may be longer than what was seen
-constexpr double kWidth = 4; ///< the plateau ends at that many times the age at which it begins
+constexpr double kLongTime = 300; ///< in less, more blocks are needed, in proportion: lifetimes may be longer than what was seen
+constexpr double kWidth = 4;      ///< the plateau ends at that many times the age at which it begins
 
 double width_s(std::size_t of_class) {
     return AgeClasses::age_s(of_class + 1) - AgeClasses::age_s(of_class);
@@ -69,7 +68,7 @@ Plateau find_plateau(const AgeClasses& site, const AgeClasses& others, double on
     const SurvivalCurve rest(others);
     const double record = std::max(one_record, 1.0);
     const std::size_t last = curve.last_with(kLeastBlocks * record / 3);
-    const double least = kLeastBlocks * record * std::max(kLongTime_s / AgeClasses::age_s(last + 1), 1.0);
+    const double least = kLeastBlocks * record * std::max(kLongTime / AgeClasses::age_s(last + 1), 1.0);
     std::size_t first = 0; // how younger ones fared was not seen: readings are further apart
     while (first < last && curve.at_risk(first) <= 0) {
         ++first;

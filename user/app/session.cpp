@@ -79,7 +79,8 @@ private:
     Status tick(bool with_ages);
     Status end_processes();
     void await_debug_files();
-    Status report(bool last);
+    std::vector<Report> look(bool last);
+    Status report(std::vector<Report> reports, bool last);
     Status snapshot_now();
     Status finish();
     void on_event(const Event& seen);
@@ -303,15 +304,20 @@ void Session::started(std::uint64_t begin_ns) {
     note("following " + std::to_string(count) + (count == 1 ? " process; " : " processes; ") + "Ctrl-C for the last report");
 }
 
-/// Because of an alert, within report().
+/// Because of an alert, within look().
 Status Session::snapshot_now() {
     return output_->has_snapshots() ? output_->write_snapshots(model_, *desk_) : fail("there is no --snapshot-dir");
 }
 
-Status Session::report(bool last) {
+/// What the model says now, with its alerts.
+std::vector<Report> Session::look(bool last) {
     collector_->resolve_symbols();
     auto reports = Output::reports_to_show(model_, last);
     desk_->look(reports);
+    return reports;
+}
+
+Status Session::report(std::vector<Report> reports, bool last) {
     auto status = output_->show(reports, last);
     if (publisher_) {
         publisher_->publish(std::move(reports), tracer_->kernel_bytes());
@@ -430,7 +436,7 @@ Status Session::loop() {
             }
         }
         if (report_due) {
-            if (auto status = report(false); !status) {
+            if (auto status = report(look(false), false); !status) {
                 return status;
             }
         }
@@ -462,8 +468,9 @@ Status Session::finish() {
     }
     collector_->mark_detached();
     await_debug_files();
+    auto reports = look(true);
     auto snapshot_status = output_->write_snapshots(model_, *desk_);
-    auto report_status = report(true);
+    auto report_status = report(std::move(reports), true);
     if (recording_ && !recording_error_) {
         if (auto status = recording_->close(); !status) {
             recording_error_ = status.error();

@@ -303,13 +303,14 @@ Result<AlertConfig> read_alert_config(const std::vector<std::string>& files) {
         if (!parsed) {
             return tl::unexpected(parsed.error());
         }
-        if (*parsed && !found.empty()) {
-            return fail(file + ": alerts are configured in " + found + " already");
+        if (!*parsed) {
+            continue;
         }
-        if (*parsed) {
-            found = file;
-            config = std::move(**parsed);
+        if (!found.empty()) {
+            return fail(std::string(file).append(": alerts are configured in ").append(found).append(" already"));
         }
+        found = file;
+        config = std::move(**parsed);
     }
     return config;
 }

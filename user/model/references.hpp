@@ -146,9 +146,8 @@ public:
     void open() { ticks_ = 2; }
     /// A tick began at `now_ns`.
     void settle(std::uint64_t now_ns) {
-        if (ticks_ != 0 && --ticks_ == 0) {
-            until_ns_ = now_ns;
-        }
+        until_ns_ = ticks_ == 1 ? now_ns : until_ns_;
+        ticks_ -= ticks_ != 0 ? 1 : 0;
     }
     /// Nothing was lost since `mono_ns`.
     [[nodiscard]] bool is_before(std::uint64_t mono_ns) const { return ticks_ == 0 && (until_ns_ == 0 || mono_ns > until_ns_); }
