@@ -66,10 +66,6 @@ bool parse_alert_state(std::string_view name, AlertState& state) {
     return parse_name(kStates, name, state);
 }
 
-int verdict_rank(std::string_view verdict) {
-    return verdict == "definite" ? 3 : verdict == "probable" ? 2 : verdict == "suspect" ? 1 : 0;
-}
-
 /// A star that does not lead on takes one more character, and what follows it is tried again: at most text x pattern steps.
 bool is_like(std::string_view text, std::string_view pattern) {
     std::size_t at = 0;

@@ -16,7 +16,7 @@
 
 namespace memtrace {
 
-/// What a rule looks at, with the unit of its value. Those of verdicts have the rank of the verdict (verdict_rank).
+/// What a rule looks at, with the unit of its value. Those of verdicts have the rank of the verdict (analyze/verdict.hpp).
 enum class AlertSubject : std::uint8_t {
     live_bytes,     ///< bytes of the heap that are live
     rss_bytes,      ///< bytes that are resident
@@ -40,9 +40,6 @@ const char* alert_subject_name(AlertSubject subject);
 bool parse_alert_subject(std::string_view name, AlertSubject& subject);
 /// Whether its values are ranks of verdicts.
 bool is_verdict(AlertSubject subject);
-
-/// 3 definite, 2 probable, 1 suspect, 0 anything else.
-int verdict_rank(std::string_view verdict);
 
 enum class AlertSeverity : std::uint8_t { info, warning, critical, emergency };
 const char* alert_severity_name(AlertSeverity severity);

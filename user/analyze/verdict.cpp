@@ -129,6 +129,10 @@ const char* site_verdict_name(SiteVerdict verdict) {
     return kNames[static_cast<std::size_t>(verdict)];
 }
 
+int verdict_rank(std::string_view name) {
+    return name == "definite" ? 3 : name == "probable" ? 2 : name == "suspect" ? 1 : 0;
+}
+
 SiteJudgement judge_site(const SiteHistory& history, const Trend& trend, double p) {
     SiteJudgement judgement;
     if (history.points < kLeastPoints) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "analyze/shape.hpp"
 #include "analyze/survival.hpp"
@@ -14,6 +15,8 @@ namespace memtrace {
 /// In ascending order of certainty that the site leaks.
 enum class SiteVerdict : std::uint8_t { unknown, stable, cache_like, suspect, probable, definite };
 const char* site_verdict_name(SiteVerdict verdict);
+/// Of a verdict's name: 3 definite, 2 probable, 1 suspect, 0 anything else.
+int verdict_rank(std::string_view name);
 
 /// What a site holds, for its evidence.
 enum class Counted : std::uint8_t { bytes, resources };

@@ -6,12 +6,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <sstream>
 
 #include "app/run_command.hpp"
 #include "base/clock.hpp"
 #include "base/fd.hpp"
-#include "base/write_all.hpp"
+#include "proc/memory.hpp"
 #include "proc/process.hpp"
 #include "report/alert_messages.hpp"
 
@@ -20,7 +19,6 @@ namespace memtrace {
 namespace {
 
 constexpr std::size_t kMaxJobs = 16;
-constexpr const char* kCgroups = "/sys/fs/cgroup";
 
 /// A descriptor of the very process that the alert is about.
 Result<UniqueFd> open_target(const ActionTarget& target) {
@@ -43,25 +41,10 @@ Status send_signal(const ActionTarget& target, int number) {
     return {};
 }
 
-/// The process's directory in the one hierarchy of cgroup v2.
-Result<std::string> cgroup_of(std::int32_t pid) {
-    const auto text = read_file("/proc/" + std::to_string(pid) + "/cgroup");
-    if (!text) {
-        return tl::unexpected(text.error());
-    }
-    std::istringstream lines(*text);
-    for (std::string line; std::getline(lines, line);) {
-        if (line.starts_with("0::")) {
-            return kCgroups + line.substr(3);
-        }
-    }
-    return fail("process " + std::to_string(pid) + " is in no cgroup of version 2");
-}
-
 /// The kernel gives back what it can, and says EAGAIN where that was less than asked for.
 Status reclaim(const ActionTarget& target, std::uint64_t bytes) {
     const auto known = open_target(target);
-    const auto directory = known ? cgroup_of(target.pid) : Result<std::string>(tl::unexpected(known.error()));
+    const auto directory = known ? read_cgroup_directory(target.pid) : Result<std::string>(tl::unexpected(known.error()));
     if (!directory) {
         return tl::unexpected(directory.error());
     }

@@ -75,9 +75,7 @@ AlertDesk::AlertDesk(const AlertConfig& config, bool log, std::function<Status()
 void AlertDesk::tell_sink(Told& told, const Report& report, const std::vector<Alert>& news) {
     std::vector<Alert> wanted;
     const auto want = [&](const std::vector<Alert>& alerts) {
-        std::ranges::copy_if(alerts, std::back_inserter(wanted), [&](const Alert& alert) {
-            return is_for(told.config, alert) && (alert.state == AlertState::firing || alert.state == AlertState::resolved);
-        });
+        std::ranges::copy_if(alerts, std::back_inserter(wanted), [&](const Alert& alert) { return is_for(told.config, alert); });
     };
     const auto& config = told.config;
     const bool repeats = config.type == SinkType::alertmanager;
@@ -86,7 +84,7 @@ void AlertDesk::tell_sink(Told& told, const Report& report, const std::vector<Al
     if (repeats && now_ns - repeated_ns >= config.repeat_ns && told.sink->waiting() == 0) {
         repeated_ns = now_ns;
         want(report.alerts);
-        std::erase_if(wanted, [&](const Alert& alert) { return alert.state == AlertState::resolved; });
+        std::erase_if(wanted, [](const Alert& alert) { return alert.state != AlertState::firing; });
     }
     want(news);
     if (wanted.empty()) {

@@ -21,7 +21,7 @@ namespace memtrace {
 namespace {
 
 constexpr std::uint64_t kLongestPause = 300'000'000'000;
-constexpr std::uint64_t kMost = 64; ///< doublings that are counted
+constexpr std::uint64_t kMostDoublings = 20; ///< a second becomes twelve days: far beyond the longest pause
 constexpr const char* kSuffix = ".json";
 
 std::string seconds_text(std::uint64_t ns) {
@@ -165,8 +165,7 @@ bool AlertSink::deliver_front() {
         forget_front();
         return true;
     }
-    const auto doublings = std::min(failures_++, kMost);
-    const auto pause = doublings >= 32 ? kLongestPause : std::min(first_pause_ns_ << doublings, kLongestPause);
+    const auto pause = std::min(first_pause_ns_ << std::min(failures_++, kMostDoublings), kLongestPause);
     next_ns_ = monotonic_ns() + pause;
     if (failures_ == 1) {
         say_("sink " + config_.name + ": " + status.error().message + "; it is tried again");

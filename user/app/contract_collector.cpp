@@ -9,8 +9,6 @@ namespace memtrace {
 namespace {
 
 constexpr const char* kProvider = "memtrace";
-/// Records of an image whose exec has not been heard of: that comes by another ring, at most some milliseconds later.
-constexpr std::size_t kMaxEarly = 1 << 14;
 
 /// "memtrace: object_create, ref_acquire, ..."
 std::string describe(const std::set<std::string>& probes) {
@@ -121,15 +119,13 @@ void ContractCollector::follow_image(std::int32_t pid, ProcessId id, const std::
         return;
     }
     auto& process = found->second;
-    const auto early = std::move(process.early);
+    const auto early = process.early.take();
     process.id = id;
-    process.early.clear();
     process.stacks.clear();
     process.mapped.ledger = {};
     if (const auto key = process.key != 0 ? tracer_->adopt_image(pid) : std::nullopt) {
         process.key = *key;
-        // Not read again: what was lost since is as likely the new image's, whose loss must show.
-        process.counted_before = process.counters;
+        process.counters.replace_image();
         tell_started(process); // the files that the new image has too are attached to
     }
     for (const auto& record : early) {
@@ -167,12 +163,8 @@ void ContractCollector::add_counters(std::int32_t pid, mt_counters& counters) {
         return;
     }
     auto& process = found->second;
-    process.counters = tracer_->read_counters(process.key);
-    for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
-        const auto own = process.counters.value[i];
-        counters.value[i] += own - std::min(own, process.counted_before.value[i]);
-    }
-    counters.value[MT_COUNTER_contract_records_lost] += process.early_lost;
+    process.counters.add(tracer_->read_counters(process.key), counters);
+    counters.value[MT_COUNTER_contract_records_lost] += process.early.lost();
 }
 
 // ---- records ------------------------------------------------------------------------------------------------------------------
@@ -223,11 +215,7 @@ void ContractCollector::read_records() {
         if (head->key == process->key) {
             apply(pid, *process, record, *head);
         } else if (head->key > process->key) {
-            if (process->early.size() < kMaxEarly) {
-                process->early.emplace_back(record.begin(), record.end());
-            } else {
-                ++process->early_lost;
-            }
+            process->early.add({record.begin(), record.end()});
         }
     });
 }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "app/image_change.hpp"
 #include "app/mapped_collector.hpp"
 #include "base/result.hpp"
 #include "kernel/contract_tracer.hpp"
@@ -67,12 +68,10 @@ private:
         mt_process_key key = 0; ///< 0: it has no probes, so far
         std::set<FileIdentity> seen;
         std::uint32_t next_object = 1;
-        std::set<std::string> sources;             ///< names of the probes attached to
-        std::map<std::uint64_t, StackId> stacks;   ///< by the kernel half's key
-        std::vector<std::vector<std::byte>> early; ///< of an image whose exec has not been heard of yet
-        std::uint64_t early_lost = 0;              ///< there was no room for
-        mt_counters counters{};                    ///< as last read
-        mt_counters counted_before{};              ///< by the image that an exec replaced
+        std::set<std::string> sources;           ///< names of the probes attached to
+        std::map<std::uint64_t, StackId> stacks; ///< by the kernel half's key
+        EarlyRecords<std::vector<std::byte>> early;
+        ImageCounters counters;
         MappedCollector::State mapped;
     };
 

@@ -11,6 +11,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "analyze/verdict.hpp"
 #include "report/build.hpp"
 
 namespace memtrace {

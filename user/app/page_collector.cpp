@@ -37,17 +37,18 @@ void PageCollector::follow_image(std::int32_t pid, ProcessId id) {
     if (!key) {
         return;
     }
-    const auto early = std::move(found->second.early);
+    auto early = std::move(found->second.early);
     auto& process = found->second = {};
     process.id = id;
     process.key = *key;
     process.sent.process = id;
     sink_(PagesStarted{id, {source()}});
-    for (const auto& record : early) {
+    for (const auto& record : early.take()) {
         if (record.key == process.key) {
             apply(pid, process, record);
         }
     }
+    process.early = std::move(early); // how many there were too many
 }
 
 void PageCollector::end(std::int32_t pid) {
@@ -62,6 +63,7 @@ void PageCollector::add_counters(std::int32_t pid, mt_counters& counters) const 
         for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
             counters.value[i] += own.value[i];
         }
+        counters.value[MT_COUNTER_pages_records_lost] += found->second.early.lost();
     }
 }
 
@@ -137,7 +139,7 @@ void PageCollector::read_records() {
         if (record.key == process->key) {
             apply(pid, *process, record);
         } else if (record.key > process->key) {
-            process->early.push_back(record);
+            process->early.add(record);
         }
     });
 }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "app/image_change.hpp"
 #include "base/result.hpp"
 #include "kernel/page_tracer.hpp"
 #include "model/events.hpp"
@@ -53,7 +54,7 @@ private:
         std::unordered_map<std::uint64_t, PageSiteId> fault_sites;         ///< by the kernel half's key
         std::map<std::pair<std::uint64_t, std::uint64_t>, StackId> stacks; ///< by the kernel half's key, and code
         PageSample sent;
-        std::vector<mt_page_record> early; ///< of an image whose exec has not been heard of yet
+        EarlyRecords<mt_page_record> early;
     };
 
     void apply(std::int32_t pid, Followed& process, const mt_page_record& record);

@@ -96,12 +96,12 @@ void ResourceCollector::follow_image(std::int32_t pid, ProcessId id) {
     if (!key) {
         return;
     }
-    auto early = std::move(found->second.early);
-    auto& process = found->second = {};
-    process.counted_before = tracer_.read_counters(*key);
-    std::erase_if(early, [&](const auto& record) { return record.head.key != *key; });
-    process.early = std::move(early);
-    begin(pid, process, id, *key);
+    Followed fresh;
+    fresh.early = std::move(found->second.early);
+    fresh.counters = found->second.counters;
+    fresh.counters.replace_image();
+    found->second = std::move(fresh);
+    begin(pid, found->second, id, *key);
 }
 
 void ResourceCollector::deactivate(std::int32_t pid) {
@@ -117,16 +117,14 @@ void ResourceCollector::end(std::int32_t pid) {
     }
 }
 
-void ResourceCollector::add_counters(std::int32_t pid, mt_counters& counters) const {
+void ResourceCollector::add_counters(std::int32_t pid, mt_counters& counters) {
     const auto found = followed_.find(pid);
     if (found == followed_.end()) {
         return;
     }
-    const auto& process = found->second;
-    const auto own = tracer_.read_counters(process.key);
-    for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
-        counters.value[i] += own.value[i] - std::min(own.value[i], process.counted_before.value[i]);
-    }
+    auto& process = found->second;
+    process.counters.add(tracer_.read_counters(process.key), counters);
+    counters.value[MT_COUNTER_resources_records_lost] += process.early.lost();
     counters.value[MT_COUNTER_resources_found] += process.found;
 }
 
@@ -182,7 +180,7 @@ void ResourceCollector::drain(const std::function<void(std::int32_t, Followed&, 
         if (record->head.key == process->key) {
             visit(pid, *process, *record);
         } else if (record->head.key > process->key) {
-            process->early.push_back(*record);
+            process->early.add(*record);
         }
     });
 }
@@ -195,8 +193,8 @@ void ResourceCollector::read_records() {
 
 /// What moves while /proc is read is left to the records, which come in order.
 std::uint64_t ResourceCollector::compare(std::int32_t pid, Followed& process) {
-    auto records = std::move(process.early);
-    process.early.clear();
+    auto records = process.early.take();
+    std::erase_if(records, [&](const auto& record) { return record.head.key != process.key; });
     if (records.empty()) {
         read_records();
     }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "app/image_change.hpp"
 #include "base/result.hpp"
 #include "kernel/resource_tracer.hpp"
 #include "model/events.hpp"
@@ -44,7 +45,7 @@ public:
     /// The same, then looks whether /proc agrees.
     void tick();
     /// Adds this tier's counters to those of the heap.
-    void add_counters(std::int32_t pid, mt_counters& counters) const;
+    void add_counters(std::int32_t pid, mt_counters& counters);
 
     [[nodiscard]] int records_fd() const { return tracer_.records_fd(); }
 
@@ -55,9 +56,9 @@ private:
         bool active = true;
         std::array<std::optional<HeldResources>, MT_RESOURCE_FAMILIES> held; ///< none: not followed
         std::map<std::uint64_t, StackId> stacks;                             ///< by the kernel half's key
-        std::vector<mt_named_resource_record> early;                         ///< of an image whose exec has not been heard of yet
-        mt_counters counted_before{};                                        ///< by the image that an exec replaced
-        std::uint64_t found = 0;                                             ///< that were not heard of
+        EarlyRecords<mt_named_resource_record> early;
+        ImageCounters counters;
+        std::uint64_t found = 0; ///< that were not heard of
         std::uint64_t descriptor_limit = 0;
         bool look = false;      ///< a record asks for it
         unsigned disagreed = 0; ///< ticks in a row in which /proc counted otherwise

@@ -23,6 +23,10 @@ std::uint64_t wall_ns() {
     return read_clock(CLOCK_REALTIME);
 }
 
+double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
+    return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) / static_cast<double>(kNanosPerSecond) : 0;
+}
+
 std::string rfc3339(std::uint64_t wall) {
     const auto seconds = static_cast<time_t>(wall / kNanosPerSecond);
     std::tm utc{};

@@ -11,6 +11,9 @@ constexpr std::uint64_t kNanosPerSecond = 1'000'000'000;
 std::uint64_t monotonic_ns();
 std::uint64_t wall_ns();
 
+/// From one moment to another of the same clock; 0 where that is earlier.
+double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns);
+
 /// RFC 3339 in UTC with milliseconds: "2026-01-02T03:04:05.678Z".
 std::string rfc3339(std::uint64_t wall_ns);
 

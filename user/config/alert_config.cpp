@@ -7,6 +7,7 @@
 #include <cstring>
 #include <set>
 
+#include "analyze/verdict.hpp"
 #include "config/config_file.hpp"
 #include "config/options.hpp"
 #include "config/toml_table.hpp"

@@ -1,19 +1,13 @@
 #include "config/recipes.hpp"
 
-#define TOML_EXCEPTIONS 0 // errors are returned
-#include <fcntl.h>
-#include <toml++/toml.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
 #include <iterator>
 #include <map>
 
-#include "base/fd.hpp"
 #include "config/config_file.hpp"
 #include "config/options.hpp"
+#include "config/toml_table.hpp"
 
 namespace memtrace {
 
@@ -23,10 +17,6 @@ constexpr std::size_t kMaxKindBytes = 63; // what a record of the contract tier 
 constexpr std::size_t kMaxObjects = 16;
 /// What else may stand in a configuration file, for other readers.
 constexpr std::string_view kOthers[] = {"alerts", "alert", "silence", "sink", "action"};
-
-std::string where(const std::string& file, const toml::source_region& source) {
-    return file + ":" + std::to_string(source.begin.line);
-}
 
 /// The file's own texts may have anything in them.
 Error on_one_line(Error error) {
@@ -45,13 +35,13 @@ bool is_kind(const std::string& text) {
 class RecipeReader {
 public:
     RecipeReader(const std::string& file, const toml::table& table) : file_(file), table_(table) {
-        recipe_.where = where(file, table.source());
+        recipe_.where = toml_place(file, table.source());
     }
 
     Result<ResourceRecipe> read() {
         for (const auto& [key, value] : table_) {
             if (auto status = take(std::string(key.str()), value); !status) {
-                return fail(where(file_, value.source()) + ": " + status.error().message);
+                return fail(toml_place(file_, value.source()) + ": " + status.error().message);
             }
         }
         if (auto problem = check(); !problem.empty()) {
@@ -174,7 +164,7 @@ private:
 Result<std::vector<ResourceRecipe>> read_table(std::string_view text, const std::string& name) {
     const auto parsed = toml::parse(text, name);
     if (!parsed) {
-        return fail(where(name, parsed.error().source()) + ": " + std::string(parsed.error().description()));
+        return fail(toml_place(name, parsed.error().source()) + ": " + std::string(parsed.error().description()));
     }
     std::vector<ResourceRecipe> recipes;
     for (const auto& [key, value] : parsed.table()) {
@@ -183,7 +173,7 @@ Result<std::vector<ResourceRecipe>> read_table(std::string_view text, const std:
         }
         const auto* const resources = value.as_array();
         if (key.str() != "resource" || resources == nullptr || !resources->is_homogeneous<toml::table>()) {
-            return fail(where(name, value.source()) + ": expected [[resource]], not " + std::string(key.str()));
+            return fail(toml_place(name, value.source()) + ": expected [[resource]], not " + std::string(key.str()));
         }
         for (const auto& resource : *resources) {
             auto recipe = RecipeReader(name, *resource.as_table()).read();

@@ -12,6 +12,7 @@
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
 #include "kernel/process_slots.hpp"
+#include "kernel/record_ring.hpp"
 
 namespace memtrace {
 
@@ -19,9 +20,6 @@ namespace {
 
 struct SkeletonCloser {
     void operator()(resources_bpf* skeleton) const { resources_bpf__destroy(skeleton); }
-};
-struct RingCloser {
-    void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
 struct LinkCloser {
     void operator()(bpf_link* link) const { bpf_link__destroy(link); }
@@ -88,8 +86,7 @@ constexpr SyscallRole kTimerCalls[] = {
 struct ResourceTracer::Impl {
     std::unique_ptr<resources_bpf, SkeletonCloser> skeleton;
     std::vector<Link> links;
-    std::unique_ptr<ring_buffer, RingCloser> ring;
-    std::function<void(std::span<const std::byte>)> on_record;
+    RecordRing ring;
     ProcessSlots slots;
 
     Impl() = default;
@@ -179,14 +176,11 @@ Result<ResourceTracer> ResourceTracer::load(ResourceFamilies families, const Res
     if (auto status = impl->attach(families); !status) {
         return tl::unexpected(status.error());
     }
-    const auto visit = [](void* context, void* data, std::size_t size) -> int {
-        static_cast<Impl*>(context)->on_record({static_cast<const std::byte*>(data), size});
-        return 0;
-    };
-    impl->ring.reset(ring_buffer__new(Impl::fd(impl->skeleton->maps.resource_records), visit, impl.get(), nullptr));
-    if (impl->ring == nullptr) {
-        return fail_errno("cannot read the records of the resources tier", errno);
+    auto ring = RecordRing::open(impl->skeleton->maps.resource_records, "the records of the resources tier");
+    if (!ring) {
+        return tl::unexpected(ring.error());
     }
+    impl->ring = std::move(*ring);
     impl->slots = ProcessSlots(limits.max_processes);
     return ResourceTracer(std::move(impl));
 }
@@ -237,12 +231,11 @@ mt_counters ResourceTracer::read_counters(mt_process_key process) const {
 }
 
 int ResourceTracer::records_fd() const {
-    return ring_buffer__epoll_fd(impl_->ring.get());
+    return impl_->ring.fd();
 }
 
 void ResourceTracer::read_records(const std::function<void(std::span<const std::byte>)>& visit) {
-    impl_->on_record = visit;
-    ring_buffer__consume(impl_->ring.get());
+    impl_->ring.consume(visit);
 }
 
 } // namespace memtrace

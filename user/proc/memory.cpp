@@ -10,6 +10,8 @@ namespace memtrace {
 namespace {
 
 constexpr std::uint64_t kKiB = 1024;
+constexpr const char* kCgroups = "/sys/fs/cgroup"; ///< of version 2
+constexpr std::string_view kCgroupLine = "0::";    ///< of a process's cgroup there
 
 /// The next line of `text`, which loses it.
 std::string_view take_line(std::string_view& text) {
@@ -103,6 +105,19 @@ Result<std::uint64_t> read_stack_bytes(std::int32_t pid) {
     return smaps ? Result<std::uint64_t>(parse_stack_bytes(*smaps)) : tl::unexpected(smaps.error());
 }
 
+Result<std::string> read_cgroup_directory(std::int32_t pid) {
+    const auto groups = read_file("/proc/" + std::to_string(pid) + "/cgroup");
+    if (!groups) {
+        return tl::unexpected(groups.error());
+    }
+    for (std::string_view lines = *groups; !lines.empty();) {
+        if (const auto line = take_line(lines); line.starts_with(kCgroupLine)) {
+            return kCgroups + std::string(line.substr(kCgroupLine.size()));
+        }
+    }
+    return fail("process " + std::to_string(pid) + " is in no cgroup of version 2");
+}
+
 MemoryLimit read_memory_limit(std::int32_t pid) {
     MemoryLimit limit;
     if (const auto machine = read_file("/proc/meminfo")) {
@@ -114,8 +129,8 @@ MemoryLimit read_memory_limit(std::int32_t pid) {
     while (!lines.empty()) { // "0::/path", or "7:memory:/path" in version 1
         const auto line = take_line(lines);
         const auto path = line.substr(std::min(line.find('/'), line.size()));
-        if (line.starts_with("0::")) {
-            look_at_cgroups(limit, "/sys/fs/cgroup", std::string(path), "memory.max", "memory.current", "inactive_file");
+        if (line.starts_with(kCgroupLine)) {
+            look_at_cgroups(limit, kCgroups, std::string(path), "memory.max", "memory.current", "inactive_file");
         } else if (line.find(":memory:") != std::string_view::npos) {
             look_at_cgroups(limit, "/sys/fs/cgroup/memory", std::string(path), "memory.limit_in_bytes", "memory.usage_in_bytes",
                             "total_inactive_file");

@@ -26,6 +26,8 @@ struct MemoryLimit {
 
 Result<MemoryUse> read_memory_use(std::int32_t pid);
 MemoryLimit read_memory_limit(std::int32_t pid);
+/// The directory of the process's cgroup in the one hierarchy of version 2.
+Result<std::string> read_cgroup_directory(std::int32_t pid);
 /// Of the stacks of all threads: the kernel names the first, those of others are known by the guard below them. Makes the kernel walk all
 /// page tables of the process (some ms a GiB): for now and then.
 Result<std::uint64_t> read_stack_bytes(std::int32_t pid);

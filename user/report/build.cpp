@@ -7,10 +7,6 @@
 
 namespace memtrace {
 
-double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
-    return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) / static_cast<double>(kNanosPerSecond) : 0;
-}
-
 namespace {
 
 const char* state_name(const Process& process) {

@@ -10,15 +10,8 @@
 
 namespace memtrace {
 
-double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns);
 /// Innermost first; empty where there is none.
 std::vector<ReportFrame> build_stack(const Model& model, StackId stack);
-/// What a place in the code held at the ticks of its process's timeline, as verdicts are judged on.
-struct Series {
-    std::vector<double> seconds; ///< since attaching
-    std::vector<double> values;
-};
-Series build_series(const Process& process, const std::vector<std::uint64_t>& ticks);
 /// An address as the id of what lies there.
 std::string address_id(std::uint64_t address);
 /// Stable between runs of the same binaries.

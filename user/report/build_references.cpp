@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "analyze/reference_graph.hpp"
+#include "analyze/verdict.hpp"
 #include "report/build_parts.hpp"
 
 namespace memtrace {
@@ -16,10 +17,6 @@ constexpr std::size_t kMaxCycles = 20;       ///< listed
 constexpr std::size_t kMaxErrors = 20;       ///< listed
 constexpr std::size_t kMaxCycleObjects = 16; ///< of one cycle
 constexpr std::size_t kMaxCycleHandles = 16; ///< likewise
-
-int rank(const std::string& verdict) {
-    return verdict == "definite" ? 3 : verdict == "probable" ? 2 : 1;
-}
 
 ReportObject build_object(const ReferenceLedger& ledger, const TrackedObject& object) {
     return {address_id(object.address), ledger.type_name(object.type), object.bytes, object.strong_count(), object.weak_count()};
@@ -140,7 +137,7 @@ std::string evidence_of(const ReferenceError& error) {
 void build_errors(const Model& model, const ReferenceLedger& ledger, ReportReferences& out) {
     auto errors = ledger.errors();
     std::stable_sort(errors.begin(), errors.end(), [](const ReferenceError& a, const ReferenceError& b) {
-        return std::tuple(rank(verdict_of(b)), b.count) < std::tuple(rank(verdict_of(a)), a.count);
+        return std::tuple(verdict_rank(verdict_of(b)), b.count) < std::tuple(verdict_rank(verdict_of(a)), a.count);
     });
     out.other_errors = ledger.counters().errors_refused;
     for (const auto& error : errors) {

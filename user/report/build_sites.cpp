@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "analyze/estimate.hpp"
+#include "base/clock.hpp"
 #include "report/build_parts.hpp"
 
 namespace memtrace {

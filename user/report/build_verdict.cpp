@@ -6,6 +6,7 @@
 #include "analyze/process_verdict.hpp"
 #include "report/build_parts.hpp"
 #include "report/format.hpp"
+#include "report/top_sites.hpp"
 
 namespace memtrace {
 
@@ -25,7 +26,7 @@ SitesSum sum_up(const std::vector<ReportSite>& sites) {
     for (const auto& site : sites) {
         sum.judged = sum.judged || site.verdict != "unknown";
         sum.suspect += site.verdict == "suspect" ? 1 : 0;
-        if (site.verdict == "definite" || site.verdict == "probable") {
+        if (is_leak(site)) {
             ++sum.leaking;
             sum.leak.per_s += site.growth_bytes_per_s;
             sum.leak.low += site.growth_bytes_per_s_ci95[0];

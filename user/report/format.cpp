@@ -1,5 +1,6 @@
 #include "report/format.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
@@ -189,6 +190,11 @@ std::string frame_location(const ReportFrame& frame, bool whole_path) {
 
 std::string frame_name(const ReportFrame& frame) {
     return frame.function.empty() ? frame_location(frame) : frame.function;
+}
+
+std::string innermost_name(const std::vector<ReportFrame>& stack) {
+    const auto named = std::find_if(stack.begin(), stack.end(), [](const auto& frame) { return !frame.function.empty(); });
+    return frame_name(named == stack.end() ? stack.front() : *named);
 }
 
 } // namespace memtrace

@@ -45,5 +45,7 @@ std::string_view base_name(std::string_view path);
 std::string frame_location(const ReportFrame& frame, bool whole_path = false);
 /// The function, or frame_location() where it is unknown. Not made printable.
 std::string frame_name(const ReportFrame& frame);
+/// The innermost function that is known, else the innermost place: what people call a stack. Not made printable, nor of an empty stack.
+std::string innermost_name(const std::vector<ReportFrame>& stack);
 
 } // namespace memtrace

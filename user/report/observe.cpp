@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "analyze/verdict.hpp"
 #include "report/format.hpp"
+#include "report/top_sites.hpp"
 
 namespace memtrace {
 
@@ -17,8 +19,7 @@ std::string count_of(std::uint64_t count, const std::string& noun) {
 
 /// Who called the allocator, or took the resource: what people call the place.
 std::string place_of(const std::vector<ReportFrame>& stack) {
-    const auto named = std::find_if(stack.begin(), stack.end(), [](const auto& frame) { return !frame.function.empty(); });
-    return stack.empty() ? "an unknown place" : frame_name(named == stack.end() ? stack.front() : *named);
+    return stack.empty() ? "an unknown place" : innermost_name(stack);
 }
 
 class Observer {
@@ -71,11 +72,9 @@ private:
     }
 
     void sites() {
-        double leaking = 0;
         std::size_t larger = 0;
         for (const auto& site : report_.sites) {
             const auto rank = verdict_rank(site.verdict);
-            leaking += rank >= verdict_rank("probable") ? site.growth_bytes_per_s : 0;
             if (rank == 0 && (larger++ >= kLargest || site.growth_bytes_per_s <= 0)) {
                 continue;
             }
@@ -86,6 +85,7 @@ private:
             add(AlertSubject::site_rate, site.id, site.growth_bytes_per_s, labels,
                 function + " grows " + human_rate(site.growth_bytes_per_s));
         }
+        const auto leaking = leak_rate(report_);
         add(AlertSubject::leak_rate, "", leaking, {}, "what probably leaks grows " + human_rate(leaking) + " in all");
     }
 

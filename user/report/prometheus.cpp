@@ -229,13 +229,8 @@ MetricLabels site_labels(const MetricLabels& labels, const std::string& id, cons
     return with_label(with_label(with_label(labels, "site", id), "function", function), "allocator", allocator);
 }
 
-std::string innermost_name(const std::vector<ReportFrame>& stack) {
-    for (const auto& frame : stack) {
-        if (!frame.function.empty()) {
-            return frame.function;
-        }
-    }
-    return stack.empty() ? "unknown" : frame_location(stack.front());
+std::string function_of(const std::vector<ReportFrame>& stack) {
+    return stack.empty() ? "unknown" : innermost_name(stack);
 }
 
 /// The verdict is a label of a metric of its own: a figure whose labels change breaks off, just when a site becomes a leak.
@@ -258,7 +253,7 @@ void add_sites(MetricSet& set, const Report& report, const MetricLabels& labels,
     for (const auto* site : chosen) {
         if (seen.insert(site->id).second) {
             shown.insert(site);
-            add_site(set, *site, site_labels(labels, site->id, innermost_name(site->stack), site->allocator));
+            add_site(set, *site, site_labels(labels, site->id, function_of(site->stack), site->allocator));
         }
     }
     const auto other = site_labels(labels, kOther, kOther, kOther);
@@ -304,7 +299,7 @@ void add_pages(MetricSet& set, const Report& report, const MetricLabels& labels,
     for (std::size_t i = 0; i < pages.sites.size(); ++i) {
         const auto& site = pages.sites[i];
         if (i < count) {
-            set.add(kPageBytes, place(site.id, innermost_name(site.stack), site.kind), number(site.bytes));
+            set.add(kPageBytes, place(site.id, function_of(site.stack), site.kind), number(site.bytes));
         } else {
             other += number(site.bytes);
         }

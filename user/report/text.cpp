@@ -6,6 +6,7 @@
 #include <ostream>
 #include <vector>
 
+#include "analyze/verdict.hpp"
 #include "report/format.hpp"
 #include "report/render.hpp"
 #include "report/text_alerts.hpp"
@@ -306,7 +307,7 @@ private:
 
     void write_judgement(const ReportSite& site) {
         std::string judgement = printable(site.verdict.empty() ? "unknown" : site.verdict);
-        const int leak = verdict_rank(site);
+        const int leak = verdict_rank(site.verdict);
         const auto colour = leak == 3 ? Colour::red : leak > 0 ? Colour::yellow : Colour::dim;
         if (leak > 0) {
             judgement += " leak, confidence " + human_percent(site.confidence);

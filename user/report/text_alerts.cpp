@@ -13,10 +13,6 @@ namespace {
 constexpr std::size_t kMostAlerts = 3;
 constexpr std::size_t kWidth = 110;
 
-double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
-    return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) / static_cast<double>(kNanosPerSecond) : 0;
-}
-
 } // namespace
 
 void write_alert_rows(std::ostream& out, const std::vector<Alert>& alerts, std::uint64_t now_unix_ns, std::size_t indent,

@@ -5,6 +5,7 @@
 #include <ostream>
 #include <tuple>
 
+#include "analyze/verdict.hpp"
 #include "report/format.hpp"
 
 namespace memtrace {
@@ -30,7 +31,7 @@ std::string frame_text(const ReportFrame& frame, bool verbose, const Paint& pain
 }
 
 bool grew(const ReportSite& site) {
-    return verdict_rank(site) > 0 || site.grown_bytes > 0;
+    return verdict_rank(site.verdict) > 0 || site.grown_bytes > 0;
 }
 
 /// To sort by: a NaN has no order.
@@ -40,10 +41,6 @@ double rate_of(const ReportSite& site) {
 
 } // namespace
 
-int verdict_rank(const ReportSite& site) {
-    return site.verdict == "definite" ? 3 : site.verdict == "probable" ? 2 : site.verdict == "suspect" ? 1 : 0;
-}
-
 Selection select_sites(const Report& report, std::size_t top) {
     Selection selection;
     std::vector<const ReportSite*> rest;
@@ -51,11 +48,12 @@ Selection select_sites(const Report& report, std::size_t top) {
         (grew(site) ? selection.growing : rest).push_back(&site);
     }
     std::sort(selection.growing.begin(), selection.growing.end(), [](const ReportSite* a, const ReportSite* b) {
-        return std::tuple(verdict_rank(*a), a->grown_bytes, rate_of(*a), b) >
-               std::tuple(verdict_rank(*b), b->grown_bytes, rate_of(*b), a); // a tie: as they stand in the report
+        return std::tuple(verdict_rank(a->verdict), a->grown_bytes, rate_of(*a), b) >
+               std::tuple(verdict_rank(b->verdict), b->grown_bytes, rate_of(*b), a); // a tie: as they stand in the report
     });
-    const auto leaks = static_cast<std::size_t>(std::count_if(selection.growing.begin(), selection.growing.end(),
-                                                              [](const ReportSite* site) { return verdict_rank(*site) > 0; }));
+    const auto leaks =
+        static_cast<std::size_t>(std::count_if(selection.growing.begin(), selection.growing.end(),
+                                               [](const ReportSite* site) { return verdict_rank(site->verdict) > 0; }));
     std::size_t shown = std::min(top, leaks);
     shown += std::min(selection.growing.size() - shown, (top - shown + 1) / 2);
     rest.insert(rest.end(), selection.growing.begin() + static_cast<std::ptrdiff_t>(shown), selection.growing.end());

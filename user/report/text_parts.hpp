@@ -22,9 +22,6 @@ private:
     bool on_;
 };
 
-/// How much a site's verdict says, larger first.
-int verdict_rank(const ReportSite& site);
-
 struct Selection {
     std::vector<const ReportSite*> growing;
     std::vector<const ReportSite*> live;
