@@ -163,7 +163,7 @@ def test_exceptions_under_way_when_probes_go():
             return sum(map(int, Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[11:13]))
 
         for _ in range(10):
-            said(run_memtrace("probes", "--pid", pid, "--duration", "100ms"), r"^  (calls in \d+ ms: |no call was seen in \d+ ms: )")  # none on a busy machine
+            said(run_memtrace("probes", "--pid", pid, "--duration", "500ms"), r"^  calls in \d+ ms: ")
             before = cpu_ticks()
             wait_until(lambda ticks=before: cpu_ticks() > ticks, "the program to go on: " + target.stderr())
         assert breakpoints(pid) == []
