@@ -22,7 +22,7 @@
     X(stack_truncated, 0, "stacks that do not reach the thread's first function")                                                \
     X(walks_recalled, 0, "stacks known from an earlier walk, by the words that it read")                                         \
     X(unwind_unmapped, 0, "walks that came to code of no known object")                                                          \
-    X(unwind_pending, 0, "walks that came to an object whose unwind table was not ready yet")                                    \
+    X(unwind_pending, 0, "walks that ended early because unwind tables were not ready yet")                                      \
     X(unwind_bare, 0, "walks that came to code without unwind information")                                                      \
     X(unwind_unsupported, 0, "walks that came to a rule that the unwind tables cannot express")                                  \
     X(unwind_unreadable, 0, "walks for which the stack could not be read")                                                       \

@@ -151,9 +151,17 @@ static __always_inline __u64 mt_recall_or_unwind(struct mt_stack* stack, struct 
     return hash;
 }
 
-/* The same of a walk by frame pointers: the limit is all that it tells of. */
+/* The same of a walk by frame pointers: on x86-64 it is made where the process's tables are not there yet. */
 static __always_inline __u32 mt_frames_stop(const struct mt_stack* stack) {
-    return stack->depth >= max_frames ? MT_UNWIND_DEEP : MT_UNWIND_ON;
+    if (stack->depth >= max_frames) {
+        return MT_UNWIND_DEEP;
+    }
+#if defined(__TARGET_ARCH_x86)
+    if (stack->flags & MT_STACK_TRUNCATED) {
+        return MT_UNWIND_PENDING;
+    }
+#endif
+    return MT_UNWIND_ON;
 }
 
 /* Counts what stopped a walk first: the counters have the order of enum mt_unwind_stop. */

@@ -1,12 +1,12 @@
 """Asks a memtrace that listens, and the servers that ask it."""
 
+import contextlib
 import re
 import socket
-import time
 import urllib.error
 import urllib.request
 
-PATIENCE_S = 60
+import tracer
 
 
 def free_port():
@@ -26,16 +26,14 @@ def get(url, token=None, context=None, timeout=20):
 
 
 def wait_until(condition, what):
-    """Waits until condition() is true of something. Returns that."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            if found := condition():
-                return found
-        except OSError:
-            pass  # a server that does not listen yet
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
-        time.sleep(0.1)
+    """tracer.wait_until, where condition() asks a server that may not listen yet."""
+
+    def found():
+        with contextlib.suppress(OSError):
+            return condition()
+        return None
+
+    return tracer.wait_until(found, what)
 
 
 def served_url(memtrace):

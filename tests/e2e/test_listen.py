@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from listening import PATIENCE_S, get, served_url, wait_until
-from memtrace_runner import MEMTRACE, Memtrace
+from listening import get, served_url, wait_until
+from memtrace_runner import MEMTRACE, PATIENCE_S, Memtrace
 from targets import Target
 
 TOKEN = "0123456789abcdefghij"

@@ -28,7 +28,7 @@ std::string describe_object(const ProbeObject& object) {
     return text;
 }
 
-constexpr auto kTablesPatience = std::chrono::milliseconds(250);
+constexpr auto kTablesPatience = std::chrono::seconds(2); ///< 50 to 100 ms on an idle machine
 constexpr auto kLastCallsPatience = std::chrono::seconds(2); ///< a call that sleeps for so long will hardly throw
 
 /// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.

@@ -75,7 +75,7 @@ public:
     /// Attaches to a process.
     Status follow(std::int32_t pid, Stage stage);
     void activate(std::int32_t pid);
-    /// Waits a little for the tables that stacks are unwound by, so that the first stacks are whole already.
+    /// Waits up to 2 s for the tables that stacks are unwound by, so that the first stacks are whole already.
     void await_tables();
     /// Looks at its mappings again: new libraries are attached to and named.
     /// `held`: it is stopped until this returns, so it cannot have called what is attached to now.
