@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Healthy databases under load: no call site of theirs may be called a probable or definite leak, in any report.
 
-    sudo /usr/bin/python3 tests/bench/healthy.py [--seconds 1800] [--only postgres,redis] [--sample auto]
+    sudo /usr/bin/python3 tests/bench/healthy.py [--seconds 1800] [--only postgres,redis,mariadb] [--sample auto]
 
 Exit status 1, with the site and its evidence, where one was. `MEMTRACE` in the environment names another build.
 """
@@ -15,10 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from servers import PostgresLoad, RedisLoad
+from servers import MariadbLoad, PostgresLoad, RedisLoad
 
 MEMTRACE = Path(os.environ.get("MEMTRACE") or Path(__file__).resolve().parents[2] / ".output/memtrace")
-LOADS = {"postgres": lambda: PostgresLoad(clients=2), "redis": RedisLoad}
+LOADS = {"postgres": lambda: PostgresLoad(clients=2), "redis": RedisLoad, "mariadb": MariadbLoad}
 
 
 def watch(pids, seconds, sample):

@@ -1,4 +1,5 @@
-"""Databases under a load that goes on while tracers come and go: Debian's PostgreSQL with pgbench, its Redis with redis-benchmark.
+"""Databases under a load that goes on while tracers come and go: Debian's PostgreSQL with pgbench, its Redis with redis-benchmark,
+its MariaDB with mariadb-slap.
 
     with PostgresLoad(clients=4) as load:
         begin = load.mark()
@@ -228,3 +229,72 @@ class RedisLoad:
         if self.load.poll() is not None:
             raise RuntimeError("redis-benchmark has ended")
         return Mark(self._commands(), time.monotonic_ns(), cpu_ns(self.pids()))
+
+
+class MariadbServer:
+    """`process`, reachable by `socket`."""
+
+    def __init__(self):
+        self.home = Path(tempfile.mkdtemp(prefix="memtrace-bench-"))
+        shutil.chown(self.home, "mysql", "mysql")
+        self.socket = self.home / "socket"
+        self.process = None
+
+    def __enter__(self):
+        try:
+            where = [f"--datadir={self.home / 'data'}", "--user=mysql"]
+            install = ["mariadb-install-db", "--no-defaults", *where, "--skip-test-db", "--auth-root-authentication-method=normal"]
+            subprocess.run(install, check=True, stdout=subprocess.DEVNULL, timeout=100)
+            server = ["/usr/sbin/mariadbd", "--no-defaults", *where, "--skip-networking", f"--socket={self.socket}", "--innodb-flush-log-at-trx-commit=0"]
+            with open(self.home / "log", "wb") as log:
+                self.process = subprocess.Popen(server, stdout=log, stderr=subprocess.STDOUT)
+            wait_until(lambda: self.client("mariadb-admin", "ping").wait() == 0, "MariaDB starts")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.home)
+
+    def client(self, program, *args, **more):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | more
+        return subprocess.Popen([program, "--no-defaults", f"--socket={self.socket}", *args], **quiet)
+
+
+class MariadbLoad(MariadbServer):
+    """Two clients read and change rows of a table, for ever."""
+
+    ROWS = 1000
+
+    def __enter__(self):
+        super().__enter__()
+        try:
+            some = f"(floor(1 + rand() * {self.ROWS}))"
+            sql = f"create table t (id int primary key, n int, pad varchar(100)); insert into t select seq, 0, repeat('x', 100) from seq_1_to_{self.ROWS}"
+            load = f"select n, pad from t where id = {some}; update t set n = n + 1 where id = {some}; select count(*), sum(n) from t where id > {some}"
+            self.load = self.client("mariadb-slap", f"--create={sql}", f"--query={load}", "--delimiter=;", "--concurrency=2", "--number-of-queries=2000000000",
+                                    stderr=subprocess.PIPE)
+            wait_until(lambda: self._questions() > 10 * self.ROWS, "the load runs")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        if load := getattr(self, "load", None):
+            load.kill()
+            load.communicate()
+        super().__exit__()
+
+    def _questions(self):
+        if self.load.poll() is not None:
+            raise RuntimeError(f"mariadb-slap has ended: {self.load.stderr.read().decode()}")
+        out = self.client("mariadb", "--batch", "--skip-column-names", "-e", "show global status like 'Questions'", stdout=subprocess.PIPE).communicate()[0]
+        return int(out.split()[1])
+
+    def pids(self):
+        return [self.process.pid]

@@ -7,14 +7,17 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
 from memtrace_runner import Memtrace, counters
 from targets import REPOSITORY, Target, shared_library
 from test_postgres import running_cluster  # noqa: F401 # pylint: disable=unused-import
-from test_stacks import MariaDB
 from tracer import run_memtrace
+
+sys.path.insert(0, str(REPOSITORY / "tests" / "bench"))
+from servers import MariadbServer  # noqa: E402
 
 RECIPES = REPOSITORY / "scripts" / "recipes"
 OFTEN = ["--interval", "200ms"]
@@ -163,7 +166,7 @@ def test_a_session_that_ends_its_transactions(cluster, tmp_path):
 
 
 def test_mariadb_transactions(tmp_path):
-    with MariaDB() as server:
+    with MariadbServer() as server:
         command = ["mariadb", "--no-defaults", f"--socket={server.socket}", "--unbuffered", "--skip-column-names", "--batch"]
         with shell(command) as client, shell(command) as other:
             assert tell(client, "select 1;") == tell(other, "select 1;") == ["1"]

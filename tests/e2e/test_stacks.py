@@ -5,11 +5,10 @@ everybody knows of them: a server's main at the bottom.
 """
 
 import os
-import pwd
 import re
-import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,8 +21,11 @@ from targets import REPOSITORY, TARGETS, Target, bare_name
 from test_postgres import Load, only_backend, running_cluster  # noqa: F401 # pylint: disable=unused-import
 from tracer import breakpoints, wait_until
 
+sys.path.insert(0, str(REPOSITORY / "tests" / "bench"))
+from servers import MariadbServer  # noqa: E402
+
 COMPLETE = 0.99  # of the allocations
-MARIADBD = "/usr/sbin/mariadbd"
+COMING_AND_GOING = ["--auto-generate-sql", "--auto-generate-sql-load-type=mixed", "--concurrency=2", "--iterations=1000"]
 
 
 def names(site):
@@ -202,48 +204,9 @@ def test_sqlite_shell(tmp_path, capsys):
     assert any({"sqlite3VdbeExec", "sqlite3_step"} <= set(names(site)) for site in report["sites"])
 
 
-class MariaDB:
-    """A server of its own: a socket in its directory, data of its own, nothing of the machine's configuration."""
-
-    def __init__(self):
-        self.directory = Path(tempfile.mkdtemp(prefix="memtrace-mariadb-"))
-        user = pwd.getpwnam("mysql")
-        os.chown(self.directory, user.pw_uid, user.pw_gid)
-        self.socket = self.directory / "socket"
-        self.process = None
-
-    def __enter__(self):
-        try:
-            where = [f"--datadir={self.directory / 'data'}", "--user=mysql"]
-            install = ["mariadb-install-db", "--no-defaults", *where, "--skip-test-db", "--auth-root-authentication-method=normal"]
-            subprocess.run(install, check=True, stdout=subprocess.DEVNULL, timeout=100)
-            server = [MARIADBD, "--no-defaults", *where, "--skip-networking", f"--socket={self.socket}", "--innodb-flush-log-at-trx-commit=0"]
-            with open(self.directory / "log", "w", encoding="utf-8") as log:
-                self.process = subprocess.Popen(server, stdout=log, stderr=subprocess.STDOUT)
-            ping = ["mariadb-admin", "--no-defaults", f"--socket={self.socket}", "ping"]
-            wait_until(lambda: subprocess.run(ping, capture_output=True, check=False).returncode == 0, (self.directory / "log").read_text)
-            return self
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(self, *exc):
-        self.close()
-
-    def load(self):
-        """Connections that come, insert, join and go."""
-        slap = ["mariadb-slap", "--no-defaults", f"--socket={self.socket}", "--auto-generate-sql", "--auto-generate-sql-load-type=mixed"]
-        return subprocess.Popen([*slap, "--concurrency=2", "--iterations=1000"], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-
-    def close(self):
-        if self.process:
-            self.process.kill()
-            self.process.wait(30)
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-
 def test_mariadb_server(tmp_path, capsys):
-    with MariaDB() as server, server.load() as load:
+    """Under connections that come, insert, join and go."""
+    with MariadbServer() as server, server.client("mariadb-slap", *COMING_AND_GOING) as load:
         try:
             with Memtrace.attach(tmp_path, server.process.pid, "--duration", "3s") as memtrace:
                 [report] = memtrace.last_reports()
