@@ -215,6 +215,23 @@ TEST_F(Growth, MoreDoubtIsLessOfAVerdict) {
     EXPECT_EQ(verdict(), SiteVerdict::suspect) << "a handful of blocks";
 }
 
+/// As Redis's log of slow commands does until it has its 128 entries.
+TEST_F(Growth, LittleGrowthTakesMinutesToBeCalledALeak) {
+    trend.slope = {273, 260, 290};
+    history.lasted_s = 60;
+    EXPECT_EQ(verdict(), SiteVerdict::suspect) << "16 KiB";
+    history.lasted_s = 250;
+    EXPECT_EQ(verdict(), SiteVerdict::probable) << "67 KiB";
+    trend.slope = {10, 9, 11};
+    history.lasted_s = 299;
+    EXPECT_EQ(verdict(), SiteVerdict::suspect);
+    history.lasted_s = 300;
+    EXPECT_GE(verdict(), SiteVerdict::probable);
+    history.counted = Counted::resources;
+    history.lasted_s = 60;
+    EXPECT_EQ(verdict(), SiteVerdict::probable) << "a thousand cursors are not little";
+}
+
 TEST(SiteVerdictNames, AreThoseOfTheCommandLine) {
     EXPECT_STREQ(site_verdict_name(SiteVerdict::unknown), "unknown");
     EXPECT_STREQ(site_verdict_name(SiteVerdict::stable), "stable");

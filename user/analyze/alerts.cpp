@@ -9,9 +9,9 @@ namespace memtrace {
 
 namespace {
 
-constexpr std::array kSubjects{"live-bytes", "rss-bytes", "leak-rate",    "time-to-limit",  "memory",
-                               "site",       "site-rate", "resource-age", "resource-count", "resource",
-                               "pool",       "pool-use",  "reference",    "loss",           "overhead"};
+constexpr std::array kSubjects{"live-bytes", "rss-bytes",    "leak-rate",      "time-to-limit", "memory",   "site",
+                               "site-rate",  "resource-age", "resource-count", "resource-rate", "resource", "pool",
+                               "pool-use",   "reference",    "loss",           "overhead"};
 constexpr std::array kSeverities{"info", "warning", "critical", "emergency"};
 constexpr std::array kStates{"pending", "firing", "silenced", "resolved"};
 

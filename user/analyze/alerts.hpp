@@ -27,6 +27,7 @@ enum class AlertSubject : std::uint8_t {
     site_rate,      ///< bytes a second by which a call site grows
     resource_age,   ///< seconds, of the oldest resource of a kind
     resource_count, ///< live resources of a kind
+    resource_rate,  ///< by which these grow in a second, where that is no chance
     resource,       ///< verdict on the worst resource of a kind, or on what was done to one
     pool,           ///< verdict on a pool
     pool_use,       ///< share of its limit that is in use

@@ -9,11 +9,13 @@ namespace memtrace {
 
 namespace {
 
-constexpr double kSuspectP = 0.05;       ///< after the correction for the number of sites
-constexpr double kProbableP = 0.01;      ///< likewise
-constexpr double kDefiniteP = 0.001;     ///< likewise
-constexpr double kProbableSeconds = 10;  ///< of observed growth
-constexpr double kDefiniteSeconds = 300; ///< likewise
+constexpr double kSuspectP = 0.05;          ///< after the correction for the number of sites
+constexpr double kProbableP = 0.01;         ///< likewise
+constexpr double kDefiniteP = 0.001;        ///< likewise
+constexpr double kProbableSeconds = 10;     ///< of observed growth
+constexpr double kDefiniteSeconds = 300;    ///< likewise
+constexpr double kProbableBytes = 64 << 10; ///< of growth, or ...
+constexpr double kPatientSeconds = 300;     ///< ... so long: logs and rings of some hundred entries fill up before that
 constexpr double kMostlySurvive = 0.6; ///< share of its allocations still live, where ages are not known: turnover explains less
 constexpr double kSurvive = 0.9;       ///< likewise: nothing frees here
 constexpr double kDefinitelyRetained = 0.97;  ///< share of the blocks that got old
@@ -99,12 +101,18 @@ SiteJudgement judge_shape(Shape shape, bool grows) {
     return {};
 }
 
+bool grew_enough(const SiteHistory& history, const Trend& trend) {
+    return history.counted != Counted::bytes || history.lasted_s >= kPatientSeconds ||
+           trend.slope.per_s * history.lasted_s >= kProbableBytes;
+}
+
 /// Why growth is no more than suspect; empty where it is more.
-std::string why_suspect(const SiteHistory& history, double p) {
+std::string why_suspect(const SiteHistory& history, const Trend& trend, double p) {
     if (history.may_replace) {
         return "as many blocks from before the tracing were freed, and the process does not grow with it";
     }
-    if (p >= kProbableP || history.lasted_s < kProbableSeconds || history.live_objects < kProbableBlocks) {
+    if (p >= kProbableP || history.lasted_s < kProbableSeconds || history.live_objects < kProbableBlocks ||
+        !grew_enough(history, trend)) {
         return "too little or too briefly to call it a leak";
     }
     if (history.ages_known && !history.plateau.found) {
@@ -151,7 +159,7 @@ SiteJudgement judge_site(const SiteHistory& history, const Trend& trend, double 
     judgement.verdict = SiteVerdict::suspect;
     judgement.confidence = (1 - p) * (history.ages_known ? history.plateau.retained : survivors(history));
     judgement.evidence = describe_growth(history, trend, p) + "; ";
-    if (const auto reason = why_suspect(history, p); !reason.empty()) {
+    if (const auto reason = why_suspect(history, trend, p); !reason.empty()) {
         judgement.evidence += reason;
         return judgement;
     }

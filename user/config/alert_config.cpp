@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cmath>
 #include <cstring>
 #include <set>
 
@@ -70,6 +72,12 @@ Result<double> parse_value(AlertSubject subject, const std::string& text) {
     case overhead: {
         const auto share = parse_percent(text);
         return share ? Result<double>(*share) : fail("is no percentage, such as \"5%\"");
+    }
+    case resource_rate: {
+        double rate = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), rate);
+        const bool whole = error == std::errc() && end == text.data() + text.size();
+        return whole && std::isfinite(rate) ? Result<double>(rate) : fail("is no number a second, such as 0.5");
     }
     case memory:
     case resource_count:

@@ -341,6 +341,11 @@ std::uint32_t ResourceTable::site_of(std::uint32_t kind, StackId stack) {
 }
 
 void ResourceTable::tick(std::uint64_t number) {
+    for (auto& kind : kinds_) {
+        if (kind.live != 0 || !kind.live_history.empty()) {
+            kind.live_history.add(number, static_cast<float>(kind.live));
+        }
+    }
     for (auto& site : sites_) {
         if (site.held != 0 || !site.held_history.empty()) {
             site.held_history.add(number, static_cast<float>(site.held));

@@ -55,6 +55,7 @@ struct ResourceKind {
     std::uint64_t max_idle_ns = 0;
     bool complete = true;
     bool acquirer_owns = true;
+    Timeline live_history; ///< by the process's ticks; empty: there was none at one
 };
 
 /// Resources of one kind that were acquired at one place.

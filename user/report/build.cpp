@@ -123,6 +123,11 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
     overhead.ratio = cpu_ns > 0 ? std::clamp(probe_ns / cpu_ns, 0.0, 1.0) : 0;
 }
 
+void build_history(const Process& process, Report& report) {
+    ProcessSeries series(process);
+    report.history = {std::move(series.seconds), std::move(series.live_bytes), std::move(series.rss_bytes)};
+}
+
 const char* kind_name(PageKind kind) {
     return kind == PageKind::fault ? "fault" : kind == PageKind::mmap ? "mmap" : "brk";
 }
@@ -223,6 +228,7 @@ Report build_report(const Model& model, ProcessId id) {
     build_totals_interval(model, *process, report);
     build_references(model, *process, report);
     build_resources(model, *process, report);
+    build_history(*process, report);
     build_verdict(*process, report);
     add_told_to_verdict(report);
     return report;

@@ -52,20 +52,39 @@ ReportResource build_resource(const Model& model, const ResourceTable& table, co
     return out;
 }
 
-void build_kinds(const ResourceTable& table, const std::vector<std::uint64_t>& leaked, ReportResources& out) {
-    for (std::size_t i = 0; i < table.kinds().size(); ++i) {
-        const auto& kind = table.kinds()[i];
+void build_kinds(const Process& process, const std::vector<std::uint64_t>& leaked, ReportResources& out) {
+    const ProcessSeries series(process);
+    const auto& kinds = process.resources.kinds();
+    std::vector<double> p;
+    for (std::size_t i = 0; i < kinds.size(); ++i) {
+        const auto& kind = kinds[i];
         if (kind.acquired != 0) {
-            out.kinds.push_back({kind.name, kind.live, leaked[i], kind.bytes, kind.acquired, kind.released,
-                                 in_seconds(kind.lifetimes.quantile(0.5)), in_seconds(kind.lifetimes.quantile(0.99)),
-                                 in_seconds(kind.idle.quantile(0.99))});
+            const auto trend =
+                find_trend(series.seconds, kind.live_history.read(series.level, process.history.ticks), series.cpu_s);
+            out.kinds.push_back({kind.name,
+                                 kind.live,
+                                 leaked[i],
+                                 kind.bytes,
+                                 kind.acquired,
+                                 kind.released,
+                                 in_seconds(kind.lifetimes.quantile(0.5)),
+                                 in_seconds(kind.lifetimes.quantile(0.99)),
+                                 in_seconds(kind.idle.quantile(0.99)),
+                                 trend.slope.per_s,
+                                 {trend.slope.low, trend.slope.high}});
+            p.push_back(trend.p);
         }
+    }
+    p = adjusted_p_values(p);
+    for (std::size_t i = 0; i < p.size(); ++i) {
+        out.kinds[i].p_value = p[i];
     }
     std::sort(out.kinds.begin(), out.kinds.end(),
               [](const ReportResourceKind& a, const ReportResourceKind& b) { return a.kind < b.kind; });
 }
 
-void build_listed(const Model& model, const ResourceTable& table, std::uint64_t now_ns, ReportResources& out) {
+void build_listed(const Model& model, const Process& process, std::uint64_t now_ns, ReportResources& out) {
+    const auto& table = process.resources;
     std::vector<Judged> judged;
     std::vector<std::uint64_t> leaked(table.kinds().size());
     for (const auto& resource : table.resources()) {
@@ -89,7 +108,7 @@ void build_listed(const Model& model, const ResourceTable& table, std::uint64_t 
             out.other_bytes += judged[i].resource->bytes;
         }
     }
-    build_kinds(table, leaked, out);
+    build_kinds(process, leaked, out);
 }
 
 bool is_descriptor(const ResourceKind& kind) {
@@ -214,7 +233,7 @@ void build_resources(const Model& model, const Process& process, Report& report)
     const auto& table = process.resources;
     auto& out = report.resources;
     const auto now_ns = process.last_mono_ns;
-    build_listed(model, table, now_ns, out);
+    build_listed(model, process, now_ns, out);
     build_descriptors(process, out);
     build_resource_sites(model, process, out);
     build_errors(model, table, out);

@@ -83,6 +83,16 @@ std::string human_rate(double bytes_per_s) {
     return human_signed_bytes(bytes_per_s < 0 ? -bytes : bytes) + "/s";
 }
 
+std::string human_number_rate(double per_s) {
+    const double size = std::fabs(per_s);
+    const auto [factor, unit] = size >= 1        ? std::pair(1.0, "/s")
+                                : size * 60 >= 1 ? std::pair(60.0, "/min")
+                                                 : std::pair(3600.0, "/h");
+    char text[40];
+    std::snprintf(text, sizeof(text), size * factor < 10 ? "%.2g%s" : "%.0f%s", per_s * factor, unit);
+    return text;
+}
+
 std::string human_count(std::uint64_t count) {
     std::string digits = std::to_string(count);
     for (std::size_t i = digits.size(); i > 3;) {

@@ -18,6 +18,8 @@ std::string human_bytes(std::uint64_t bytes);
 std::string human_signed_bytes(std::int64_t bytes);
 /// Bytes a second, with a sign: "+1.5 KiB/s".
 std::string human_rate(double bytes_per_s);
+/// Things a second, a minute or an hour, whichever can be read: "12/s", "1.5/min", "0.2/h".
+std::string human_number_rate(double per_s);
 /// Digits in groups: "1,234,567".
 std::string human_count(std::uint64_t count);
 /// With a sign: "+1,234", "-5", "0".

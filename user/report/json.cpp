@@ -37,11 +37,11 @@ void append_frame(std::string& out, const ReportFrame& frame) {
     out += '}';
 }
 
+} // namespace
+
 Json interval_json(const double (&interval)[2]) {
     return Json::array({finite(interval[0]), finite(interval[1])});
 }
-
-} // namespace
 
 std::string dump_json(const Json& value) {
     return value.dump(-1, ' ', false, Json::error_handler_t::replace);

@@ -86,6 +86,9 @@ ReportResourceKind read_kind(const Fields& fields, std::string&) {
     fields.number("lifetime_p50_s", kind.lifetime_p50_s);
     fields.number("lifetime_p99_s", kind.lifetime_p99_s);
     fields.number("idle_p99_s", kind.idle_p99_s);
+    fields.number("growth_per_s", kind.growth_per_s);
+    fields.interval("growth_per_s_ci95", kind.growth_per_s_ci95, kind.growth_per_s);
+    fields.number("p_value", kind.p_value);
     return kind;
 }
 

@@ -16,6 +16,7 @@ using Json = nlohmann::ordered_json;
 std::string dump_json(const Json& value);
 /// JSON has no NaN and no infinity.
 double finite(double value);
+Json interval_json(const double (&interval)[2]);
 /// `,"key":[frames]`.
 void append_stack(std::string& out, const char* key, const std::vector<ReportFrame>& stack);
 

@@ -88,7 +88,10 @@ void append_kind(std::string& out, const ReportResourceKind& kind) {
                       {"released", kind.released},
                       {"lifetime_p50_s", finite(kind.lifetime_p50_s)},
                       {"lifetime_p99_s", finite(kind.lifetime_p99_s)},
-                      {"idle_p99_s", finite(kind.idle_p99_s)}});
+                      {"idle_p99_s", finite(kind.idle_p99_s)},
+                      {"growth_per_s", finite(kind.growth_per_s)},
+                      {"growth_per_s_ci95", interval_json(kind.growth_per_s_ci95)},
+                      {"p_value", finite(kind.p_value)}});
 }
 
 void append_site(std::string& out, const ReportResourceSite& site) {

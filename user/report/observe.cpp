@@ -100,6 +100,10 @@ private:
         }
         add(AlertSubject::resource_count, kind.kind, static_cast<double>(kind.live), {{"kind", kind.kind}},
             human_count(kind.live) + " of kind " + kind.kind + " are held");
+        if (grows(kind)) {
+            add(AlertSubject::resource_rate, kind.kind, kind.growth_per_s, {{"kind", kind.kind}},
+                "kind " + kind.kind + " grows by " + human_number_rate(kind.growth_per_s) + ", to " + human_count(kind.live));
+        }
         if (oldest != nullptr) {
             add(AlertSubject::resource_age, kind.kind, oldest->age_s,
                 {{"kind", kind.kind}, {"function", place_of(oldest->acquired_at)}},

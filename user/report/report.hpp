@@ -123,6 +123,13 @@ struct ReportForecast {
     double seconds_ci95[2] = {0, 0}; ///< from the interval of the growth; the second is infinite where that reaches to zero
 };
 
+/// (added) How the process's memory has been since it was attached to, in up to 64 points of equal distance. Parallel; not in the JSON.
+struct ReportHistory {
+    std::vector<double> seconds; ///< since attaching
+    std::vector<double> live_bytes;
+    std::vector<double> rss_bytes;
+};
+
 /// A site of the pages tier: a place in the code by which the process's memory grew.
 struct ReportPageSite {
     std::string id;                   ///< 16 hex digits, as ReportSite's
@@ -229,8 +236,16 @@ struct ReportResourceKind {
     std::uint64_t released = 0;
     double lifetime_p50_s = 0; ///< of those released
     double lifetime_p99_s = 0;
-    double idle_p99_s = 0; ///< longest time between two uses of one, those released
+    double idle_p99_s = 0;   ///< longest time between two uses of one, those released
+    double growth_per_s = 0; ///< robust slope of the number that is live, since its last change
+    double growth_per_s_ci95[2] = {0, 0};
+    double p_value = 1; ///< of that growth, corrected for the number of kinds
 };
+
+/// Whether the number of a kind rises, and not by chance.
+inline bool grows(const ReportResourceKind& kind) {
+    return kind.growth_per_s > 0 && kind.p_value < 0.01;
+}
 
 /// (added) Something was done to a resource that cannot be done any more.
 struct ReportResourceError {
@@ -312,6 +327,7 @@ struct Report {
     ReportTotals totals;
     ReportVerdict verdict;
     ReportForecast forecast;
+    ReportHistory history;
     std::vector<ReportSite> sites; ///< sorted by live_bytes, largest first, ties by id
     ReportPages pages;
     ReportReferences references;

@@ -353,7 +353,8 @@ void write_told_head(std::ostream& out, const Report& report, std::size_t indent
     std::string kinds;
     for (const auto& kind : report.resources.kinds) {
         kinds += (kinds.empty() ? "" : ", ") + human_count(kind.live) + ' ' +
-                 printable(kind.kind.empty() ? "of unknown kind" : kind.kind);
+                 printable(kind.kind.empty() ? "of unknown kind" : kind.kind) +
+                 (grows(kind) ? " (+" + human_number_rate(kind.growth_per_s) + ')' : "");
     }
     if (!kinds.empty()) {
         const auto& resources = report.resources;

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <ostream>
 
+#include "analyze/verdict.hpp"
+#include "base/clock.hpp"
 #include "base/hex.hpp"
 #include "report/format.hpp"
 #include "report/top_sites.hpp"
@@ -20,6 +23,8 @@ constexpr std::size_t kSitesOpen = 3; ///< of the leaks: with their stacks
 constexpr std::size_t kFramesShown = 24;
 constexpr std::size_t kProcessesShown = 200;
 constexpr std::size_t kFindingsShown = 20;
+constexpr double kCurveWidth = 640;
+constexpr double kCurveHeight = 120;
 
 constexpr const char* kStyle = R"(
 :root{color-scheme:light dark;--ink:#1b1d20;--dim:#63686f;--paper:#fbfbfa;--line:#d9dbdd;--bad:#b3261e;--warn:#8a5a00;--good:#1f6f3f}
@@ -32,6 +37,9 @@ code,pre{font:13px/1.4 ui-monospace,monospace;unicode-bidi:isolate;overflow-wrap
 .dim{color:var(--dim)}.leak,.definite,.probable{color:var(--bad)}.unknown,.suspect{color:var(--warn)}.healthy,.stable{color:var(--good)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.25rem;margin:.5rem 0}dt{color:var(--dim)}dd{margin:0}
 td:nth-child(2){white-space:nowrap}meter{width:9rem}meter::-webkit-meter-optimum-value{background:var(--dim)}meter::-moz-meter-bar{background:var(--dim)}
+figure{margin:1rem 0}svg{width:100%;max-width:48rem;height:auto;border-bottom:1px solid var(--line)}polyline{fill:none;stroke-width:2;vector-effect:non-scaling-stroke}
+.live{stroke:var(--bad);color:var(--bad)}.rss{stroke:var(--dim);color:var(--dim)}figcaption{font-size:.85rem;color:var(--dim)}
+.emergency,.critical{color:var(--bad)}.warning{color:var(--warn)}
 summary{cursor:pointer}header{display:flex;justify-content:space-between;flex-wrap:wrap;gap:.25rem 1rem;border-bottom:1px solid var(--line);padding-bottom:.5rem}
 )";
 
@@ -125,14 +133,66 @@ private:
         row("heap", human_bytes(report.totals.live_bytes) + " live in " + human_count(report.totals.live_objects) + " blocks; " +
                         human_count(report.totals.allocs) + " allocations, " + human_count(report.totals.frees) + " frees");
         row("growth", human_rate(leak_rate(report)) + " in sites that leak");
+        alerts(report);
         row("resident", human_bytes(process.rss_bytes));
         coverage(report.coverage);
-        out_ << "</dl>\n<p class=\"dim\"><a href=\"/api/report?pid=" << process.pid << "\">all of it as JSON</a></p>\n";
+        out_ << "</dl>\n";
+        curve(report.history);
+        out_ << "<p class=\"dim\"><a href=\"/api/report?pid=" << process.pid << "\">all of it as JSON</a></p>\n";
         sites(report);
         told(report);
     }
 
     void row(const char* name, const std::string& html) { out_ << "<dt>" << name << "</dt><dd>" << html << "</dd>"; }
+
+    void alerts(const Report& report) {
+        std::vector<const Alert*> firing;
+        for (const auto& alert : report.alerts) {
+            if (alert.state == AlertState::firing) {
+                firing.push_back(&alert);
+            }
+        }
+        std::stable_sort(firing.begin(), firing.end(), [](const Alert* a, const Alert* b) { return a->severity > b->severity; });
+        for (std::size_t i = 0; i < std::min(firing.size(), kFindingsShown); ++i) {
+            const auto& alert = *firing[i];
+            const std::string severity = alert_severity_name(alert.severity);
+            row("alert", "<span" + class_of(severity) + ">" + severity + ": " + shown(alert.name) + "</span> for " +
+                             human_duration(seconds_between(alert.since_unix_ns, report.time_unix_ns)) + ": " +
+                             shown(alert.text, 400));
+        }
+        if (firing.size() > kFindingsShown) {
+            row("", "and " + human_count(firing.size() - kFindingsShown) + " more alerts");
+        }
+    }
+
+    /// Both on one scale that begins at zero: what the heap does not explain of the process is seen.
+    void curve(const ReportHistory& history) {
+        if (history.seconds.size() < 2) {
+            return;
+        }
+        const double begin = history.seconds.front();
+        const double span = std::max(history.seconds.back() - begin, 1e-9);
+        double top = 1;
+        for (const auto* values : {&history.live_bytes, &history.rss_bytes}) {
+            top = std::max(top, *std::max_element(values->begin(), values->end()));
+        }
+        out_ << "<figure><svg viewBox=\"0 0 " << kCurveWidth << ' ' << kCurveHeight
+             << "\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"live and resident memory over time\">";
+        const auto line = [&](const char* name, const std::vector<double>& values) {
+            out_ << "<polyline class=\"" << name << "\" points=\"";
+            for (std::size_t i = 0; i < values.size(); ++i) {
+                char point[64];
+                std::snprintf(point, sizeof(point), "%.1f,%.1f ", (history.seconds[i] - begin) / span * kCurveWidth,
+                              kCurveHeight - values[i] / top * (kCurveHeight - 2));
+                out_ << point;
+            }
+            out_ << "\"/>";
+        };
+        line("rss", history.rss_bytes);
+        line("live", history.live_bytes);
+        out_ << "</svg><figcaption><span class=\"live\">live</span> and <span class=\"rss\">resident</span> memory over the last "
+             << human_duration(span) << ", 0 to " << human_bytes(static_cast<std::uint64_t>(top)) << "</figcaption></figure>\n";
+    }
 
     void coverage(const ReportCoverage& coverage) {
         std::string text = html_text(coverage.mode);
@@ -180,8 +240,7 @@ private:
                  << shown(site->evidence, 600) << "</p><p class=\"dim\">" << html_text(site->function) << " ("
                  << html_text(site->allocator) << "), " << human_count(site->allocs) << " allocations, "
                  << human_count(site->frees) << " frees, site " << html_text(site->id) << "</p>";
-            stack(site->stack);
-            out_ << "</details></td><td" << class_of(site->verdict) << '>' << html_text(site->verdict)
+            out_ << stack_html(site->stack) << "</details></td><td" << class_of(site->verdict) << '>' << html_text(site->verdict)
                  << (site->confidence > 0 ? ' ' + human_percent(site->confidence) : "") << "</td><td class=\"n\">"
                  << human_rate(site->growth_bytes_per_s) << "</td><td class=\"n\">" << human_bytes(site->live_bytes)
                  << "<br><span class=\"dim\">" << human_count(site->live_objects) << "</span></td><td><meter min=\"0\" max=\""
@@ -190,27 +249,29 @@ private:
         out_ << "</table>\n<p class=\"dim\">" << chosen.size() << " of " << report.sites.size() << " sites</p>\n";
     }
 
-    void stack(const std::vector<ReportFrame>& frames) {
-        out_ << "<pre>";
+    static std::string stack_html(const std::vector<ReportFrame>& frames) {
+        std::string out = "<pre>";
         for (std::size_t i = 0; i < std::min(frames.size(), kFramesShown); ++i) {
             const auto& frame = frames[i];
-            out_ << shown(frame_name(frame));
+            out += shown(frame_name(frame));
             if (!frame.file.empty()) {
-                out_ << " (" << shown(base_name(frame.file)) << ':' << frame.line << ')';
+                out += " (" + shown(base_name(frame.file)) + ':' + std::to_string(frame.line) + ')';
             }
-            out_ << (frame.inlined ? " inlined\n" : "\n");
+            out += frame.inlined ? " inlined\n" : "\n";
         }
-        out_ << (frames.size() > kFramesShown ? "..." : "") << "</pre>";
+        return out + (frames.size() > kFramesShown ? "...</pre>" : "</pre>");
     }
 
     void told(const Report& report) {
         const auto& resources = report.resources;
-        if (!report.references.followed) {
+        if (!report.references.followed && resources.kinds.empty()) {
             return;
         }
-        out_ << "<h2>What the program tells of itself</h2><dl>";
-        row("objects", human_count(report.references.objects) + " alive, " + human_count(report.references.references) +
-                           " references to them");
+        out_ << "<h2>Objects and resources</h2><dl>";
+        if (report.references.followed) {
+            row("objects", human_count(report.references.objects) + " alive, " + human_count(report.references.references) +
+                               " references to them");
+        }
         for (std::size_t i = 0; i < std::min(report.references.cycles.size(), kFindingsShown); ++i) {
             const auto& cycle = report.references.cycles[i];
             row("cycles", human_count(cycle.count) + " of " + human_count(cycle.objects.size() + cycle.other_objects) +
@@ -226,7 +287,17 @@ private:
             const auto& kind = resources.kinds[i];
             row("resource",
                 "<code>" + shown(kind.kind) + "</code>: " + human_count(kind.live) + " held" +
-                    (kind.leaked != 0 ? ", <span class=\"leak\">" + human_count(kind.leaked) + " leaked</span>" : ""));
+                    (kind.leaked != 0 ? ", <span class=\"leak\">" + human_count(kind.leaked) + " leaked</span>" : "") +
+                    (grows(kind) ? ", +" + human_number_rate(kind.growth_per_s) : ""));
+        }
+        for (std::size_t i = 0; i < std::min(resources.sites.size(), kFindingsShown); ++i) {
+            const auto& site = resources.sites[i];
+            if (verdict_rank(site.verdict) != 0) {
+                row("acquired", "<details><summary><code>" + shown(innermost_name(site.acquired_at)) +
+                                    "</code>: " + human_count(site.held) + " <code>" + shown(site.kind) + "</code> held" +
+                                    verdict(site.verdict) + "</summary><p>" + shown(site.evidence, 600) + "</p>" +
+                                    stack_html(site.acquired_at) + "</details>");
+            }
         }
         for (std::size_t i = 0; i < std::min(resources.pools.size(), kFindingsShown); ++i) {
             const auto& pool = resources.pools[i];
