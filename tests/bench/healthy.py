@@ -36,6 +36,13 @@ def blamed(reports):
     return [(report["duration_s"], site) for report in reports for site in report["sites"] if site["verdict"] in ("probable", "definite")]
 
 
+def by_site(found):
+    sites = {}
+    for at_s, site in found:
+        sites.setdefault(site["id"], []).append((at_s, site))
+    return sites.values()
+
+
 def describe(at_s, site):
     names = [frame["function"] or frame["module"] for frame in site["stack"][:6]]
     return f"{at_s:.0f} s: {site['verdict']}: {site['evidence']}\n    {' < '.join(names)}"
@@ -56,8 +63,8 @@ def main():
         last = reports[-1]
         print(f"{name}: {len(reports)} reports, {last['coverage']['mode']}, verdict {last['verdict']['class']}: "
               f"{last['verdict']['text']}; {len(found)} times a site was called a leak", flush=True)
-        for at_s, site in found:
-            print(describe(at_s, site))
+        for blames in by_site(found):
+            print(f"{describe(*blames[0])}\n    {len(blames)} times, the last one {describe(*blames[-1]).splitlines()[0]}")
         wrong += len(found)
     return 1 if wrong else 0
 

@@ -14,7 +14,7 @@ constexpr double kProbableP = 0.01;         ///< likewise
 constexpr double kDefiniteP = 0.001;        ///< likewise
 constexpr double kProbableSeconds = 10;     ///< of observed growth
 constexpr double kDefiniteSeconds = 300;    ///< likewise
-constexpr double kProbableBytes = 64 << 10; ///< of growth, or ...
+constexpr double kProbableBytes = 32 << 10; ///< of growth, or ...
 constexpr double kPatientSeconds = 300;     ///< ... so long: logs and rings of some hundred entries fill up before that
 constexpr double kMostlySurvive = 0.6; ///< share of its allocations still live, where ages are not known: turnover explains less
 constexpr double kSurvive = 0.9;       ///< likewise: nothing frees here
@@ -111,9 +111,9 @@ std::string why_suspect(const SiteHistory& history, const Trend& trend, double p
     if (history.may_replace) {
         return "as many blocks from before the tracing were freed, and the process does not grow with it";
     }
-    if (p >= kProbableP || history.lasted_s < kProbableSeconds || history.live_objects < kProbableBlocks ||
-        !grew_enough(history, trend)) {
-        return "too little or too briefly to call it a leak";
+    const char* little = "too little or too briefly to call it a leak";
+    if (p >= kProbableP || history.lasted_s < kProbableSeconds || history.live_objects < kProbableBlocks) {
+        return little;
     }
     if (history.ages_known && !history.plateau.found) {
         return history.plateau.retained >= kSurvive ? "too few of its blocks have been seen to grow old"
@@ -122,7 +122,7 @@ std::string why_suspect(const SiteHistory& history, const Trend& trend, double p
     if (!history.ages_known && survivors(history) < kMostlySurvive) {
         return history.counted == Counted::bytes ? "its blocks are freed, sooner or later" : "they are released, sooner or later";
     }
-    return "";
+    return grew_enough(history, trend) ? "" : little;
 }
 
 bool is_definite(const SiteHistory& history, double p) {
