@@ -22,6 +22,7 @@ test_packages=(
     redis-server sqlite3 mariadb-server mariadb-client libsqlite3-0 libssl-dev
     libjemalloc2 'libtcmalloc-minimal4|libtcmalloc-minimal4t64' 'libmimalloc2.0|libmimalloc3'
     rustc # a program with Rust's names to trace
+    chromium # the page of --listen
     prometheus prometheus-alertmanager # what the metrics, rules and dashboards are for
     debuginfod # a server of debug files to ask (--debuginfod)
     golang-go # go tool pprof: an independent reader of the profiles

@@ -22,7 +22,7 @@ def test_the_page_shows_the_leak_its_curve_and_its_alert(tmp_path):
     config = tmp_path / "alerts.toml"
     config.write_text('[[alert]]\nname = "<b>much"\nwhen = "live-bytes"\nat_least = "1KiB"\nseverity = "critical"\n', encoding="utf-8")
     options = ["--listen", "127.0.0.1:0", "--interval", "300ms", "--sample", "exact", "--config", config]
-    with Target.start("leak_forever") as target, Memtrace.attach(tmp_path, target.ready(), *options) as memtrace:
+    with Target.start("leak_rate", ["--rate", 2_000_000, "--duration", 600]) as target, Memtrace.attach(tmp_path, target.ready(), *options) as memtrace:
         target.go()
         memtrace.wait_report(lambda report: any(alert["state"] == "firing" for alert in report["alerts"]))
 
@@ -34,4 +34,4 @@ def test_the_page_shows_the_leak_its_curve_and_its_alert(tmp_path):
 
         page = wait_until(shown, "a curve")
     assert "&lt;b&gt;much</span>" in page and "<b>much" not in page
-    assert "leak_forever" in page and "Call sites" in page
+    assert "leak_steadily" in page and "Call sites" in page
