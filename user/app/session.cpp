@@ -1,10 +1,12 @@
 #include "app/session.hpp"
 
 #include <poll.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cerrno>
 
+#include "app/privileges.hpp"
 #include "app/session_state.hpp"
 #include "base/clock.hpp"
 #include "proc/process.hpp"
@@ -14,27 +16,6 @@ namespace memtrace {
 namespace {
 
 constexpr std::uint64_t kNever = ~0ull;
-constexpr std::uint64_t kShortestTick = 200'000'000;
-constexpr std::uint64_t kLongestTick = 10'000'000'000;
-constexpr std::uint64_t kTicksPerReport = 10; ///< growth is judged on ticks, which are finer than reports
-
-/// A moment that comes again and again; late ones are not made up for.
-class Periodic {
-public:
-    Periodic(std::uint64_t first_ns, std::uint64_t period_ns) : next_(first_ns), period_(period_ns) {}
-    [[nodiscard]] std::uint64_t next() const { return next_; }
-    bool due(std::uint64_t now) {
-        if (now < next_) {
-            return false;
-        }
-        next_ = std::max(next_ + period_, now + period_ / 2);
-        return true;
-    }
-
-private:
-    std::uint64_t next_;
-    std::uint64_t period_;
-};
 
 } // namespace
 
@@ -54,8 +35,8 @@ Status Session::wait(std::uint64_t until_ns) {
         return fail_errno("cannot wait for events", errno);
     }
     if (fds[0].revents != 0) {
-        signals_->disarm();
-        stop_ = true;
+        stop_ = signals_->take() != SIGHUP;
+        reload_ = !stop_;
     }
     if (fds[1].revents != 0) {
         collector_->handle_kernel_events();
@@ -96,8 +77,11 @@ Status Session::end_processes() {
         return status;
     }
     for (const auto pid : ended_) {
-        note("process " + std::to_string(pid) + " has ended");
+        note(is_daemon() ? "ended: " + about(pid) : "process " + std::to_string(pid) + " has ended");
         collector_->end(pid, EndReason::exited);
+        if (targets_) {
+            targets_->ended(pid);
+        }
         if (launcher_ && launcher_->pid() == pid) {
             launcher_->reap();
         }
@@ -106,15 +90,30 @@ Status Session::end_processes() {
     return {};
 }
 
+/// What is due at `now_ns`.
+Status Session::work(std::uint64_t now_ns) {
+    if (auto status = control_->run(now_ns); !status) {
+        return status;
+    }
+    const bool report_due = times_->reports.due(now_ns);
+    const bool snapshot_due = times_->snapshot_due(now_ns);
+    if (times_->ticks.due(now_ns) || report_due || snapshot_due) {
+        if (auto status = tick(report_due || snapshot_due); !status) {
+            return status;
+        }
+    }
+    if (snapshot_due) {
+        snapshot();
+    }
+    return report_due ? report(look(false), false) : Status();
+}
+
 Status Session::loop() {
     const std::uint64_t begin = monotonic_ns();
-    const std::uint64_t tick_ns = std::clamp(options_.interval_ns / kTicksPerReport, kShortestTick, kLongestTick);
     const std::uint64_t end = options_.duration_ns ? begin + *options_.duration_ns : kNever;
-    Periodic ticks(begin + tick_ns, tick_ns);
-    Periodic reports(begin + options_.interval_ns, options_.interval_ns);
-    Periodic snapshots(output_->has_snapshots() ? begin + options_.snapshot_interval_ns : kNever, options_.snapshot_interval_ns);
-    while (!stop_ && !collector_->watched().empty()) {
-        if (auto status = wait(std::min({ticks.next(), reports.next(), snapshots.next(), control_->next_ns(), end})); !status) {
+    times_.emplace(options_, output_->has_snapshots(), begin);
+    while (!stop_ && (is_daemon() || !collector_->watched().empty())) {
+        if (auto status = wait(std::min({times_->next(), control_->next_ns(), notify_.next_ns(), next_look_ns_, end})); !status) {
             return status;
         }
         if (auto status = end_processes(); !status) {
@@ -124,27 +123,11 @@ Status Session::loop() {
         if (stop_ || now >= end) {
             break;
         }
-        if (auto status = control_->run(now); !status) {
+        if (auto status = work(now); !status) {
             return status;
         }
-        const bool report_due = reports.due(now);
-        const bool snapshot_due = snapshots.due(now);
-        if (ticks.due(now) || report_due || snapshot_due) {
-            if (auto status = tick(report_due || snapshot_due); !status) {
-                return status;
-            }
-        }
-        if (snapshot_due) {
-            collector_->resolve_symbols();
-            if (auto status = output_->write_snapshots(model_, *desk_); !status) {
-                say(status.error().message + "; earlier snapshots are untouched, the next one is tried in time");
-                snapshot_failed_ = true;
-            }
-        }
-        if (report_due) {
-            if (auto status = report(look(false), false); !status) {
-                return status;
-            }
+        if (is_daemon()) {
+            serve_manager(now);
         }
     }
     return {};
@@ -174,10 +157,25 @@ Status Session::run() {
     } else {
         return tl::unexpected(alerts.error());
     }
+    // What memtrace starts for -- COMMAND must have what it would have without us; threads to come have what we have.
+    if (options_.launch.empty()) {
+        if (const auto kept = drop_privileges(options_, alerts_); !kept) {
+            return tl::unexpected(kept.error());
+        } else if (!kept->empty() && options_.verbose) {
+            note("keeping beyond what tracing takes, for these options: " + *kept);
+        }
+    }
+    if (is_daemon()) {
+        auto notify = ServiceNotify::take_environment();
+        if (!notify) {
+            return tl::unexpected(notify.error());
+        }
+        notify_ = std::move(*notify);
+    }
     if (auto status = prepare(); !status) {
         return status;
     }
-    auto signals = StopSignals::open();
+    auto signals = StopSignals::open(is_daemon() ? StopSignals::Hangup::asks : StopSignals::Hangup::ends);
     if (!signals) {
         return tl::unexpected(signals.error());
     }
@@ -187,12 +185,14 @@ Status Session::run() {
     if (auto status = load(detect_features()); !status) {
         return status;
     }
-    auto status = options_.launch.empty() ? follow_targets(*pids) : launch();
-    if (!status) {
+    if (is_daemon()) {
+        begin_daemon();
+    } else if (auto status = options_.launch.empty() ? follow_targets(*pids) : launch(); !status) {
         return status;
+    } else {
+        started(begin);
     }
-    started(begin);
-    status = loop();
+    auto status = loop();
     auto finished = finish(); // in any case: a report that finds no room must not cost the last snapshot or the recording's end
     return status ? finished : status;
 }

@@ -26,16 +26,32 @@ Status Session::snapshot_now() {
     return output_->has_snapshots() ? output_->write_snapshots(model_, *desk_) : fail("there is no --snapshot-dir");
 }
 
+/// On a tick with ages.
+void Session::snapshot() {
+    collector_->resolve_symbols();
+    if (auto status = output_->write_snapshots(model_, *desk_); !status) {
+        say(status.error().message + "; earlier snapshots are untouched, the next one is tried in time");
+        snapshot_failed_ = true;
+    }
+}
+
 /// What the model says now, with its alerts.
 std::vector<Report> Session::look(bool last) {
     collector_->resolve_symbols();
     auto reports = Output::reports_to_show(model_, last);
-    desk_->look(reports);
+    desk_->look(reports, last);
     return reports;
 }
 
 Status Session::report(std::vector<Report> reports, bool last) {
     auto status = output_->show(reports, last);
+    if (is_daemon() && !last) { // which goes on all the same
+        if (!status && !show_failed_) {
+            say(status.error().message + "; it is tried again with each report");
+        }
+        show_failed_ = !status;
+        status = {};
+    }
     if (publisher_) {
         publisher_->publish(std::move(reports), tracer_->kernel_bytes());
     }
@@ -67,6 +83,7 @@ void Session::await_debug_files() {
 
 /// The last figures, at one moment for all processes; then the last report. Probes go when the session does, after that.
 Status Session::finish() {
+    notify_.stopping();
     collector_->deactivate_all();
     if (auto status = tick(true); !status) {
         return status;

@@ -93,6 +93,7 @@ Status Session::load(const KernelFeatures& features) {
         return fail("uprobe_session does not work here: it takes Linux 6.13 or newer");
     }
     TracerLimits limits;
+    limits.max_processes = options_.max_processes;
     limits.max_live = options_.max_live;
     limits.max_frames = options_.max_frames;
     auto tracer = HeapTracer::load(limits, method, features);
@@ -100,21 +101,14 @@ Status Session::load(const KernelFeatures& features) {
         return tl::unexpected(tracer.error());
     }
     tracer_ = std::move(*tracer);
-    collector_.emplace(*tracer_, CollectorOptions{options_.allocator, options_.min_age_ns, options_.follow},
+    collector_.emplace(*tracer_, CollectorOptions{options_.allocator, options_.min_age_ns},
                        [this](const Event& event) { on_event(event); });
     if (debuginfod_) {
         collector_->ask(*debuginfod_, [this](const std::string& path, const std::string& build_id) {
             return !names_ || !names_->has_lines(path, to_hex(build_id));
         });
     }
-    GovernorSettings settings;
-    settings.budget = options_.max_overhead;
-    settings.choice = options_.sample == Options::Sample::exact   ? SampleChoice::exact
-                      : options_.sample == Options::Sample::fixed ? SampleChoice::fixed
-                                                                  : SampleChoice::automatic;
-    settings.fixed_interval = options_.sample_interval;
-    settings.costs = collector_->probe_costs();
-    control_.emplace(*collector_, settings, [this](const std::string& text) { note(text); });
+    control_.emplace(*collector_, governor_settings(), [this](const std::string& text) { note(text); });
     auto pages = PageTracer::load({.max_frames = options_.max_frames}, tracer_->stack_maps());
     if (pages) {
         pages_ = std::move(*pages);
@@ -137,12 +131,23 @@ Status Session::load(const KernelFeatures& features) {
     return {};
 }
 
+GovernorSettings Session::governor_settings() const {
+    GovernorSettings settings;
+    settings.budget = options_.max_overhead;
+    settings.choice = options_.sample == Options::Sample::exact   ? SampleChoice::exact
+                      : options_.sample == Options::Sample::fixed ? SampleChoice::fixed
+                                                                  : SampleChoice::automatic;
+    settings.fixed_interval = options_.sample_interval;
+    settings.costs = collector_->probe_costs();
+    return settings;
+}
+
 void Session::watch_contract(AttachMethod method, const KernelFeatures& features) {
     const ContractLimits contract{.max_frames = options_.max_frames};
     std::optional<MappedCollector> recipes;
     if (!recipes_.empty()) {
         recipes.emplace(
-            std::move(recipes_),
+            std::vector(recipes_),
             [this, method, contract, long_nops = features.costs.long_nops](const ContractMaps& maps) {
                 return MappedTracer::load({method, long_nops, contract.max_frames, contract.ring_bytes}, maps,
                                           tracer_->stack_maps());
@@ -158,7 +163,7 @@ Status Session::follow_targets(const std::vector<std::int32_t>& pids) {
     std::optional<Error> last_error;
     std::size_t followed = 0;
     for (const auto pid : pids) {
-        if (auto status = collector_->follow(pid, Collector::Stage::running); !status) {
+        if (auto status = collector_->follow(pid, Collector::Stage::running, options_.follow); !status) {
             if (pids.size() > 1) {
                 say(status.error().message);
             }
@@ -183,7 +188,7 @@ Status Session::launch() {
         return tl::unexpected(launcher.error());
     }
     launcher_ = *launcher;
-    if (auto status = collector_->follow(launcher_->pid(), Collector::Stage::held); !status) {
+    if (auto status = collector_->follow(launcher_->pid(), Collector::Stage::held, options_.follow); !status) {
         return status;
     }
     collector_->activate(launcher_->pid());
