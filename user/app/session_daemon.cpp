@@ -281,6 +281,7 @@ Status Session::let_go(const std::vector<std::int32_t>& pids) {
     for (const auto pid : pids) {
         note("no longer followed: " + about(pid));
         collector_->end(pid, EndReason::detached);
+        targets_->ended(pid);
     }
     return status;
 }

@@ -106,9 +106,8 @@ std::vector<std::int32_t> Targets::change(std::vector<TargetConfig> targets) {
     }
     std::vector<std::int32_t> let_go;
     for (const auto& [pid, target] : before) {
-        if (kept.contains(target) || target.empty()) {
-            followed_[pid] = target;
-        } else {
+        followed_[pid] = target;
+        if (!kept.contains(target) && !target.empty()) {
             let_go.push_back(pid);
         }
     }

@@ -34,7 +34,7 @@ public:
     /// Children of followed processes are followed without our asking: of the same target.
     void joined(std::int32_t pid);
     void ended(std::int32_t pid) { followed_.erase(pid); }
-    /// Other targets from now on. Returns whom nobody wants any more; they count as ended.
+    /// Other targets from now on. Returns whom nobody wants any more, until ended() is told of them.
     [[nodiscard]] std::vector<std::int32_t> change(std::vector<TargetConfig> targets);
 
     [[nodiscard]] bool has(std::int32_t pid) const { return followed_.contains(pid); }
