@@ -15,8 +15,8 @@ namespace memtrace {
 namespace {
 
 constexpr std::int64_t kMinute = 60;
-constexpr std::int64_t kMinutesOfDay = 24 * 60;
-constexpr std::int64_t kLongestShift = 3 * 3600;       ///< by which clocks are put forward or back
+constexpr std::int64_t kMinutesOfDay = 1440;
+constexpr std::int64_t kLongestShift = 10'800;         ///< by which clocks are put forward or back
 constexpr std::int64_t kFarthest = 15 * kMinutesOfDay; ///< a week and what clocks do in it
 constexpr int kDaysOfWeek = 7;
 constexpr int kThursday = 4; ///< 1 January 1970
