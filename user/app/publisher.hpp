@@ -20,6 +20,9 @@ public:
     /// Hands over the newest reports. `kernel_bytes`: memory of the kernel's maps.
     void publish(std::vector<Report> reports, std::uint64_t kernel_bytes);
 
+    /// Reports come so often from now on.
+    void set_interval(std::uint64_t interval_ns);
+
     [[nodiscard]] std::string url() const { return server_->url(); }
 
 private:
