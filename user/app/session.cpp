@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "app/collector.hpp"
+#include "app/history_log.hpp"
 #include "app/late_names.hpp"
 #include "app/launcher.hpp"
 #include "app/message.hpp"
@@ -82,6 +83,7 @@ private:
     std::vector<Report> look(bool last);
     Status report(std::vector<Report> reports, bool last);
     Status snapshot_now();
+    Status write_snapshots();
     Status finish();
     void on_event(const Event& seen);
     void note(const std::string& text) const {
@@ -96,6 +98,7 @@ private:
     std::optional<LateNames> names_; ///< where --symbols is given
     std::optional<Output> output_;
     std::optional<Publisher> publisher_;
+    std::optional<HistoryLog> history_;
     AlertConfig alerts_;
     std::unique_ptr<AlertDesk> desk_;
     std::optional<RecordingWriter> recording_;
@@ -159,6 +162,13 @@ Status Session::prepare() {
         return tl::unexpected(output.error());
     }
     output_ = std::move(*output);
+    if (!options_.history.empty()) {
+        auto history = HistoryLog::open(options_);
+        if (!history) {
+            return tl::unexpected(history.error());
+        }
+        history_ = std::move(*history);
+    }
     if (!options_.listen.empty()) {
         auto publisher = Publisher::open(options_);
         if (!publisher) {
@@ -304,9 +314,17 @@ void Session::started(std::uint64_t begin_ns) {
     note("following " + std::to_string(count) + (count == 1 ? " process; " : " processes; ") + "Ctrl-C for the last report");
 }
 
+Status Session::write_snapshots() {
+    auto status = output_->write_snapshots(model_, *desk_);
+    if (history_) {
+        history_->add(output_->take_written());
+    }
+    return status;
+}
+
 /// Because of an alert, within look().
 Status Session::snapshot_now() {
-    return output_->has_snapshots() ? output_->write_snapshots(model_, *desk_) : fail("there is no --snapshot-dir");
+    return output_->has_snapshots() ? write_snapshots() : fail("there is no --snapshot-dir");
 }
 
 /// What the model says now, with its alerts.
@@ -319,6 +337,9 @@ std::vector<Report> Session::look(bool last) {
 
 Status Session::report(std::vector<Report> reports, bool last) {
     auto status = output_->show(reports, last);
+    if (history_) {
+        history_->add(reports);
+    }
     if (publisher_) {
         publisher_->publish(std::move(reports), tracer_->kernel_bytes());
     }
@@ -430,7 +451,7 @@ Status Session::loop() {
         }
         if (snapshot_due) {
             collector_->resolve_symbols();
-            if (auto status = output_->write_snapshots(model_, *desk_); !status) {
+            if (auto status = write_snapshots(); !status) {
                 say(status.error().message + "; earlier snapshots are untouched, the next one is tried in time");
                 snapshot_failed_ = true;
             }
@@ -469,8 +490,9 @@ Status Session::finish() {
     collector_->mark_detached();
     await_debug_files();
     auto reports = look(true);
-    auto snapshot_status = output_->write_snapshots(model_, *desk_);
+    auto snapshot_status = write_snapshots();
     auto report_status = report(std::move(reports), true);
+    auto history_status = history_ ? history_->close() : Status();
     if (recording_ && !recording_error_) {
         if (auto status = recording_->close(); !status) {
             recording_error_ = status.error();
@@ -484,6 +506,9 @@ Status Session::finish() {
     }
     if (recording_error_) {
         return tl::unexpected(recording_error_->in("the recording is incomplete"));
+    }
+    if (!history_status) {
+        return history_status;
     }
     return snapshot_failed_ ? fail("some snapshots could not be written: see above") : Status();
 }
