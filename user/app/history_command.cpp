@@ -125,8 +125,11 @@ struct Side {
     std::optional<HistoryMoment> rows;
 };
 
-/// " (12s before the time asked for)".
+/// "12s before the time asked for".
 std::string distance(std::int64_t at_ms, std::int64_t asked_ms) {
+    if (at_ms == asked_ms) {
+        return "the time asked for";
+    }
     const auto seconds = static_cast<double>(std::abs(at_ms - asked_ms)) / 1e3;
     return human_duration(seconds) + (at_ms < asked_ms ? " before" : " after") + " the time asked for";
 }

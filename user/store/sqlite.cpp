@@ -12,10 +12,22 @@ namespace {
 
 constexpr int kBusyTimeoutMs = 5'000;
 
+/// errno of the call of the system that failed; of the file, or of the log beside it.
+int system_errno(sqlite3* database) {
+    int errnum = 0;
+    sqlite3_file* log = nullptr;
+    sqlite3_file_control(database, "main", SQLITE_FCNTL_LAST_ERRNO, &errnum);
+    if (errnum == 0 && sqlite3_file_control(database, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK &&
+        log != nullptr && log->pMethods != nullptr) {
+        log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &errnum);
+    }
+    return errnum != 0 ? errnum : sqlite3_system_errno(database);
+}
+
 /// The system's word counts where SQLite has but "disk I/O error".
 tl::unexpected<Error> failure(sqlite3* database, int code) {
     std::string words = sqlite3_errmsg(database);
-    const int errnum = sqlite3_system_errno(database);
+    const int errnum = system_errno(database);
     const bool system = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
     if (system && errnum != 0) {
         words = fail_errno(words, errnum).value().message;
