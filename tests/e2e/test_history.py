@@ -154,7 +154,7 @@ def test_diff_by_time(tmp_path, leaking):
 def test_alerts_are_in_it(tmp_path, leaking):
     path = tmp_path / "history.db"
     rules = tmp_path / "alerts.toml"
-    rules.write_text('[[alert]]\nname = "holds"\nwhen = "live-bytes"\nabove = "1B"\nseverity = "info"\n', encoding="utf-8")
+    rules.write_text('[[alert]]\nname = "holds"\nwhen = "live-bytes"\nat_least = "1B"\nseverity = "info"\n', encoding="utf-8")
     with Tracer("--pid", leaking.pid, *FAST, "--history", path, "--config", rules) as tracer:
         written(path, tracer, 1, "alert")
         assert tracer.end(signal.SIGINT).status == 0

@@ -129,18 +129,26 @@ private:
                    : "; " + std::to_string(count) + (count == 1 ? " gap of " : " gaps of ") + human_duration(seconds(total));
     }
 
-    /// The highest value in each part of the span; nothing where there is none.
+    /// The highest value in each part of the span; nothing where there is none. `holds_ms`: a sample holds until the next one, if that is
+    /// no later.
     template <typename Samples, typename Value>
-    [[nodiscard]] std::string curve(const Samples& samples, std::size_t width, Value value) const {
+    [[nodiscard]] std::string curve(const Samples& samples, std::size_t width, Value value, std::int64_t holds_ms = 0) const {
         const auto span = std::max<std::int64_t>(last_ms() - first_ms(), 1);
         // Each sample has a place of its own where there are few.
         width = std::min(width, std::max<std::size_t>(view_.samples.size(), 1));
         std::vector<std::optional<double>> parts(width);
-        for (const auto& sample : samples) {
-            const auto share = static_cast<double>(sample.at_ms - first_ms()) / static_cast<double>(span);
-            const auto at = std::min(static_cast<std::size_t>(std::max(share, 0.0) * static_cast<double>(width)), width - 1);
-            const auto here = static_cast<double>(value(sample));
-            parts[at] = parts[at] ? std::max(*parts[at], here) : here;
+        const auto part_of = [&](std::int64_t at_ms) {
+            const auto share = static_cast<double>(at_ms - first_ms()) / static_cast<double>(span);
+            return std::min(static_cast<std::size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(width)), width - 1);
+        };
+        for (std::size_t i = 0; i < samples.size(); ++i) {
+            const auto at_ms = samples[i].at_ms;
+            const auto next_ms = i + 1 < samples.size() ? samples[i + 1].at_ms : last_ms();
+            const auto end = next_ms - at_ms <= holds_ms ? part_of(next_ms) : part_of(at_ms);
+            const auto here = static_cast<double>(value(samples[i]));
+            for (auto at = part_of(at_ms); at <= end; ++at) {
+                parts[at] = parts[at] ? std::max(*parts[at], here) : here;
+            }
         }
         return sparkline(parts, options_.unicode);
     }
@@ -229,8 +237,9 @@ private:
                 titled = true;
             }
             out_ << "  " << padded(printable(kind.kind), 20) << ' '
-                 << curve(kind.samples, kSiteCurveWidth, [](const HistoryKindSample& sample) { return sample.live; }) << "  "
-                 << human_count(first.live) << " -> " << human_count(last.live) << " ("
+                 << curve(
+                        kind.samples, kSiteCurveWidth, [](const HistoryKindSample& sample) { return sample.live; }, kLeastGapMs)
+                 << "  " << human_count(first.live) << " -> " << human_count(last.live) << " ("
                  << human_signed_count(difference(last.live, first.live)) << ')';
             out_ << (last.leaked > 0 ? ", " + human_count(last.leaked) + " leaked" : "");
             out_ << (last.verdict.empty() ? "" : ", " + verdict(last.verdict)) << '\n';
@@ -248,7 +257,9 @@ private:
             const auto& last = site.samples.back();
             const auto named = site.stack.empty() ? site.function : innermost_name(site.stack);
             out_ << "  " << number_right(human_signed_bytes(history_growth(site))) << "  "
-                 << curve(site.samples, kSiteCurveWidth, [](const HistorySiteSample& sample) { return sample.live_bytes; })
+                 << curve(
+                        site.samples, kSiteCurveWidth, [](const HistorySiteSample& sample) { return sample.live_bytes; },
+                        kLeastGapMs)
                  << "  " << human_bytes(site.samples.front().live_bytes) << " -> " << human_bytes(last.live_bytes) << "  "
                  << verdict(last.verdict) << "  " << shorten(printable(named), kNameWidth) << '\n';
             if (options_.sites) {
