@@ -143,10 +143,12 @@ private:
         };
         for (std::size_t i = 0; i < samples.size(); ++i) {
             const auto at_ms = samples[i].at_ms;
-            const auto next_ms = i + 1 < samples.size() ? samples[i + 1].at_ms : last_ms();
-            const auto end = next_ms - at_ms <= holds_ms ? part_of(next_ms) : part_of(at_ms);
+            const bool last = i + 1 == samples.size();
+            const auto next_ms = last ? last_ms() : samples[i + 1].at_ms;
+            const auto begin = part_of(at_ms);
+            const auto end = next_ms - at_ms <= holds_ms ? std::max(begin + 1, part_of(next_ms) + (last ? 1 : 0)) : begin + 1;
             const auto here = static_cast<double>(value(samples[i]));
-            for (auto at = part_of(at_ms); at <= end; ++at) {
+            for (auto at = begin; at < end; ++at) {
                 parts[at] = parts[at] ? std::max(*parts[at], here) : here;
             }
         }
