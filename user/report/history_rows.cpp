@@ -64,7 +64,7 @@ std::string alert_key(const Alert& alert) {
     std::string key = alert.name;
     for (const auto& [name, value] : alert.labels) {
         if (name != "verdict") {
-            key += '\0' + name + '\0' + value;
+            key.append(1, '\0').append(name).append(1, '\0').append(value);
         }
     }
     return key;

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
-#include <functional>
 #include <ostream>
 #include <string_view>
 
@@ -55,7 +54,8 @@ std::string number_right(const std::string& text) {
 
 /// Round lengths: those that people think in.
 std::int64_t period_ms(std::int64_t span_ms) {
-    constexpr std::int64_t kMinutes[] = {1, 5, 10, 30, 60, 120, 180, 360, 720, 1'440, 2'880, 7 * 1'440, 14 * 1'440, 28 * 1'440};
+    constexpr std::int64_t kDay = 1'440;
+    constexpr std::int64_t kMinutes[] = {1, 5, 10, 30, 60, 120, 180, 360, 720, kDay, 2 * kDay, 7 * kDay, 14 * kDay, 28 * kDay};
     for (const auto minutes : kMinutes) {
         if (span_ms / (minutes * 60 * kSecondMs) < static_cast<std::int64_t>(kMostPeriods)) {
             return minutes * 60 * kSecondMs;
@@ -132,7 +132,8 @@ private:
     /// The highest value in each part of the span; nothing where there is none. `holds_ms`: a sample holds until the next one, if that is
     /// no later.
     template <typename Samples, typename Value>
-    [[nodiscard]] std::string curve(const Samples& samples, std::size_t width, Value value, std::int64_t holds_ms = 0) const {
+    [[nodiscard]] std::string curve(const Samples& samples, std::size_t width, const Value& value,
+                                    std::int64_t holds_ms = 0) const {
         const auto span = std::max<std::int64_t>(last_ms() - first_ms(), 1);
         // Each sample has a place of its own where there are few.
         width = std::min(width, std::max<std::size_t>(view_.samples.size(), 1));
@@ -156,28 +157,29 @@ private:
     }
 
     void curves() {
-        line("live", [](const HistorySample& sample) { return sample.live_bytes; });
-        line("rss", [](const HistorySample& sample) { return sample.rss_bytes; });
+        line("live", &HistorySample::live_bytes);
+        line("rss", &HistorySample::rss_bytes);
         const auto& last = view_.samples.back();
         const auto dearest = std::ranges::max_element(view_.samples, {}, &HistorySample::overhead)->overhead;
         out_ << "tracing   " << printable(last.mode) << ", " << human_percent(dearest) << " of its CPU time at most, "
              << (last.lost == 0 ? "nothing lost" : human_count(last.lost) + " events lost") << '\n';
     }
 
-    void line(const char* name, const std::function<std::uint64_t(const HistorySample&)>& value) {
-        const auto [low, high] = std::ranges::minmax_element(view_.samples, {}, value);
-        const auto first = value(view_.samples.front());
-        const auto last = value(view_.samples.back());
+    void line(const char* name, std::uint64_t HistorySample::* field) {
+        const auto [low, high] = std::ranges::minmax_element(view_.samples, {}, field);
+        const auto first = view_.samples.front().*field;
+        const auto last = view_.samples.back().*field;
         const auto grown = difference(last, first);
         const auto span_s = seconds(last_ms() - first_ms());
-        out_ << padded(name, 10) << curve(view_.samples, kCurveWidth, value) << "  " << human_bytes(first) << " -> "
-             << human_bytes(last) << " (" << human_signed_bytes(grown);
+        out_ << padded(name, 10)
+             << curve(view_.samples, kCurveWidth, [field](const HistorySample& sample) { return sample.*field; }) << "  "
+             << human_bytes(first) << " -> " << human_bytes(last) << " (" << human_signed_bytes(grown);
         if (span_s >= 60) {
             constexpr double kHour = 3'600;
             const auto hourly = static_cast<double>(grown) / span_s * kHour;
             out_ << ", " << human_signed_bytes(static_cast<std::int64_t>(std::clamp(hourly, -9e18, 9e18))) << " an hour";
         }
-        out_ << "), " << human_bytes(value(*low)) << " to " << human_bytes(value(*high)) << '\n';
+        out_ << "), " << human_bytes((*low).*field) << " to " << human_bytes((*high).*field) << '\n';
     }
 
     void title(const std::string& text) { out_ << '\n' << paint_(Colour::bold, text) << '\n'; }

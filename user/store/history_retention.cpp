@@ -139,7 +139,7 @@ Result<bool> HistoryRetention::step() {
     if (tasks_.empty()) {
         return false;
     }
-    const auto more = run(tasks_.front());
+    auto more = run(tasks_.front());
     if (!more) {
         tasks_.clear();
         return more;
@@ -188,14 +188,14 @@ Result<bool> HistoryRetention::thin(std::int64_t process, std::size_t level) {
     }
     const auto from = **next / bucket * bucket;
     const auto to = std::min(from + std::max(kThinStepMs, bucket), target);
-    auto status = database_->in_transaction([&, bucket = bucket]() -> Status {
+    auto status = database_->in_transaction([&, step_ms = bucket]() -> Status {
         for (const auto& series : kSeries) {
             const auto keys = column(series.keys, process);
             if (!keys) {
                 return tl::unexpected(keys.error());
             }
             for (const auto& key : *keys) {
-                if (auto thinned = thin_one(*database_, series, process, key, from, to, bucket); !thinned) {
+                if (auto thinned = thin_one(*database_, series, process, key, from, to, step_ms); !thinned) {
                     return thinned;
                 }
             }

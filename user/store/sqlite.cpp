@@ -17,7 +17,8 @@ int system_errno(sqlite3* database) {
     int errnum = 0;
     sqlite3_file* log = nullptr;
     sqlite3_file_control(database, "main", SQLITE_FCNTL_LAST_ERRNO, &errnum);
-    if (errnum == 0 && sqlite3_file_control(database, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK &&
+    if (errnum == 0 &&
+        sqlite3_file_control(database, "main", SQLITE_FCNTL_JOURNAL_POINTER, static_cast<void*>(&log)) == SQLITE_OK &&
         log != nullptr && log->pMethods != nullptr) {
         log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &errnum);
     }
