@@ -23,7 +23,7 @@ OPT      := $(if $(DEBUG),-O0 -g3 -D_GLIBCXX_ASSERTIONS,-O2 -g)
 CXXFLAGS := -std=c++20 $(OPT) $(WARN) -Wnon-virtual-dtor -fno-omit-frame-pointer $(SAN)
 CFLAGS   := $(OPT) $(WARN) $(SAN)
 CPPFLAGS := -Iuser -I. -I$(OUT) -Iinclude -DMEMTRACE_VERSION='"$(VERSION)"'
-LDLIBS   := -lbpf -ldw -lelf -lz -llzma -liberty -lZydis -lprometheus-cpp-core -lmicrohttpd -lpthread
+LDLIBS   := -lbpf -ldw -lelf -lz -llzma -liberty -lZydis -lprometheus-cpp-core -lmicrohttpd -lsqlite3 -lpthread
 
 BPF_FLAGS := -g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) $(WARN) -Ivmlinux/$(VMARCH) -I. \
              -idirafter /usr/include/$(VMARCH)-linux-gnu # <bpf/usdt.bpf.h> wants <asm/errno.h>

@@ -14,7 +14,7 @@ build_packages=(
     clang-19 clang-format-19 clang-tidy-19 llvm-19 libclang-rt-19-dev
     libbpf-dev bpftool libdw-dev libelf-dev zlib1g-dev liblzma-dev libiberty-dev libdebuginfod-dev libzydis-dev
     libexpected-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libprotozero-dev systemtap-sdt-dev
-    prometheus-cpp-dev libmicrohttpd-dev
+    prometheus-cpp-dev libmicrohttpd-dev libsqlite3-dev
 )
 test_packages=(
     libgtest-dev libbenchmark-dev libleveldb-dev valgrind dwz
@@ -28,7 +28,7 @@ test_packages=(
     golang-go # go tool pprof: an independent reader of the profiles
     qemu-system-x86 busybox-static cpio # Debian's own kernels, emulated: scripts/vm-run.sh
     heaptrack # beside valgrind and bpftrace: what others cost (make bench)
-    bpftrace gdb python3 python3-pytest python3-pytest-xdist curl openssl procps binutils xz-utils git
+    bpftrace gdb python3 python3-pytest python3-pytest-xdist curl openssl procps binutils xz-utils git tzdata
 )
 
 # Left stopped: the tests start their own servers, on their own data directories.

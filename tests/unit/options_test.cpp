@@ -492,5 +492,33 @@ TEST(ParseSize, TakesBinaryUnits) {
     EXPECT_FALSE(parse_size("1 MiB"));
 }
 
+// ---- history ------------------------------------------------------------------------------------------------------------------
+
+TEST(Options, HistoryIsWrittenAndRead) {
+    const auto run = accepted({"--pid", "42", "--history", "h.db", "--history-keep", "7d", "--history-size", "64MiB"});
+    EXPECT_EQ(run.history, "h.db");
+    EXPECT_EQ(run.history_keep_ns, 7 * 86'400 * kSecond);
+    EXPECT_EQ(run.history_size, 64U << 20);
+    EXPECT_TRUE(accepted({"--pid", "42"}).history.empty());
+    refused({"--pid", "42", "--history", "h.db", "--history-keep", "1s"});
+    refused({"--pid", "42", "--history", "h.db", "--history-size", "1KiB"});
+    EXPECT_EQ(accepted({"history"}).history, "/var/lib/memtrace/history.db");
+    const auto shown = accepted({"history", "h.db", "--pid", "42", "--since", "yesterday 03:00", "--sites"});
+    EXPECT_EQ(shown.command, Command::history);
+    EXPECT_EQ(shown.history, "h.db");
+    EXPECT_EQ(shown.since, "yesterday 03:00");
+    EXPECT_TRUE(shown.show_sites);
+    refused({"history", "h.db", "--since", "03:00"});
+    refused({"history", "h.db", "--pid", "42", "--comm", "redis"});
+}
+
+TEST(Options, DiffOfTwoTimes) {
+    const auto diff = accepted({"diff", "--history", "h.db", "--pid", "42", "yesterday 03:00", "now"});
+    EXPECT_EQ(diff.command, Command::diff);
+    EXPECT_EQ(diff.files, (std::vector<std::string>{"yesterday 03:00", "now"}));
+    refused({"diff", "--history", "h.db", "yesterday 03:00", "now"});
+    refused({"diff", "--pid", "42", "old.json", "new.json"});
+}
+
 } // namespace
 } // namespace memtrace

@@ -8,6 +8,7 @@
 #include "app/late_names.hpp"
 #include "app/message.hpp"
 #include "app/output.hpp"
+#include "app/snapshot_file.hpp"
 #include "proc/process.hpp"
 #include "report/render.hpp"
 #include "store/recording.hpp"
@@ -20,6 +21,13 @@ TextOptions text_options(const Options& options) {
     return {options.top, ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr, options.verbose};
 }
 
+int check_stdout() {
+    std::cout.flush();
+    return std::cout ? kExitFine : fail_with({"cannot write to standard output", 0});
+}
+
+} // namespace
+
 Result<Report> load_snapshot(const std::string& path) {
     const auto text = read_file(path);
     if (!text) {
@@ -28,13 +36,6 @@ Result<Report> load_snapshot(const std::string& path) {
     auto report = parse_json_report(*text);
     return report ? report : tl::unexpected(report.error().in(path));
 }
-
-int check_stdout() {
-    std::cout.flush();
-    return std::cout ? kExitFine : fail_with({"cannot write to standard output", 0});
-}
-
-} // namespace
 
 int run_report(const Options& options) {
     auto report = load_snapshot(options.files.front());
@@ -52,6 +53,9 @@ int run_report(const Options& options) {
 }
 
 int run_diff(const Options& options) {
+    if (!options.history.empty()) {
+        return run_history_diff(options);
+    }
     auto before = load_snapshot(options.files[0]);
     auto after = load_snapshot(options.files[1]);
     if (!before || !after) {

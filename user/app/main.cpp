@@ -47,6 +47,8 @@ int main(int argc, char** argv) {
         return run_doctor();
     case Command::replay:
         return run_replay(options);
+    case Command::history:
+        return run_history(options);
     case Command::cleanup:
         return run_cleanup(options);
     }

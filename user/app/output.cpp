@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <sstream>
@@ -122,7 +123,9 @@ Status Output::write_snapshots(const Model& model, const AlertDesk& desk) {
         }
         auto report = build_report(model, id);
         desk.complete(report);
-        if (auto status = snapshots_->write(report); !status) {
+        auto status = snapshots_->write(report);
+        note_written(report);
+        if (!status) {
             return status;
         }
         if (over) {
@@ -130,6 +133,22 @@ Status Output::write_snapshots(const Model& model, const AlertDesk& desk) {
         }
     }
     return {};
+}
+
+void Output::note_written(const Report& report) {
+    if (options_.history.empty()) {
+        return;
+    }
+    for (const auto& path : snapshots_->written()) {
+        std::error_code error;
+        const auto absolute = std::filesystem::absolute(path, error);
+        for (const auto& format : options_.snapshot_formats) {
+            if (path.ends_with(std::string(".") + format_extension(*parse_report_format(format)))) {
+                written_.push_back({history_process(report), format, error ? path : absolute.lexically_normal().string()});
+                break;
+            }
+        }
+    }
 }
 
 bool found_verdict(const Model& model, const std::string& fail_on) {

@@ -3,16 +3,26 @@
 
 #include <optional>
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "app/alert_desk.hpp"
 #include "base/result.hpp"
 #include "config/options.hpp"
 #include "model/model.hpp"
+#include "report/history.hpp"
 #include "report/render.hpp"
 #include "store/snapshots.hpp"
 
 namespace memtrace {
+
+/// A file of a snapshot.
+struct WrittenSnapshot {
+    HistoryProcess process; ///< last seen at the moment that it describes
+    std::string format;
+    std::string path; ///< absolute
+};
 
 class Output {
 public:
@@ -29,13 +39,19 @@ public:
     /// Of each process that goes on, and once more of each that has ended; with the alerts of `desk`.
     Status write_snapshots(const Model& model, const AlertDesk& desk);
 
+    /// The files that write_snapshots() has written since this was asked last.
+    [[nodiscard]] std::vector<WrittenSnapshot> take_written() { return std::exchange(written_, {}); }
+
     [[nodiscard]] bool has_snapshots() const { return snapshots_.has_value(); }
 
 private:
     explicit Output(const Options& options) : options_(options) {}
+    void note_written(const Report& report);
+
     Options options_;
     std::optional<SnapshotDirectory> snapshots_;
     std::set<ProcessId> last_snapshots_; ///< ended processes that have had theirs
+    std::vector<WrittenSnapshot> written_;
 };
 
 /// Whether any site of any process has that verdict, or a more certain one (--fail-on).

@@ -88,7 +88,7 @@ std::string directory_of(const std::string& file) {
 /// What is written to while tracing.
 std::vector<std::string> written_paths(const Options& options, const AlertConfig& alerts) {
     std::vector<std::string> paths;
-    for (const auto& file : {options.out, options.record}) {
+    for (const auto& file : {options.out, options.record, options.history}) {
         if (!file.empty()) {
             struct stat info{};
             const bool special = ::stat(file.c_str(), &info) == 0 && !S_ISREG(info.st_mode);

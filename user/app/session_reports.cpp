@@ -21,15 +21,23 @@ void Session::on_event(const Event& seen) {
     model_.apply(event);
 }
 
+Status Session::write_snapshots() {
+    auto status = output_->write_snapshots(model_, *desk_);
+    if (history_) {
+        history_->add(output_->take_written());
+    }
+    return status;
+}
+
 /// Because of an alert, within look().
 Status Session::snapshot_now() {
-    return output_->has_snapshots() ? output_->write_snapshots(model_, *desk_) : fail("there is no --snapshot-dir");
+    return output_->has_snapshots() ? write_snapshots() : fail("there is no --snapshot-dir");
 }
 
 /// On a tick with ages.
 void Session::snapshot() {
     collector_->resolve_symbols();
-    if (auto status = output_->write_snapshots(model_, *desk_); !status) {
+    if (auto status = write_snapshots(); !status) {
         say(status.error().message + "; earlier snapshots are untouched, the next one is tried in time");
         snapshot_failed_ = true;
     }
@@ -51,6 +59,9 @@ Status Session::report(std::vector<Report> reports, bool last) {
         }
         show_failed_ = !status;
         status = {};
+    }
+    if (history_) {
+        history_->add(reports);
     }
     if (publisher_) {
         publisher_->publish(std::move(reports), tracer_->kernel_bytes());
@@ -91,8 +102,9 @@ Status Session::finish() {
     collector_->mark_detached();
     await_debug_files();
     auto reports = look(true);
-    auto snapshot_status = output_->write_snapshots(model_, *desk_);
+    auto snapshot_status = write_snapshots();
     auto report_status = report(std::move(reports), true);
+    auto history_status = history_ ? history_->close() : Status();
     if (recording_ && !recording_error_) {
         if (auto status = recording_->close(); !status) {
             recording_error_ = status.error();
@@ -106,6 +118,9 @@ Status Session::finish() {
     }
     if (recording_error_) {
         return tl::unexpected(recording_error_->in("the recording is incomplete"));
+    }
+    if (!history_status) {
+        return history_status;
     }
     return snapshot_failed_ ? fail("some snapshots could not be written: see above") : Status();
 }

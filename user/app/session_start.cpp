@@ -58,6 +58,13 @@ Status Session::prepare() {
         return tl::unexpected(output.error());
     }
     output_ = std::move(*output);
+    if (!options_.history.empty()) {
+        auto history = HistoryLog::open(options_);
+        if (!history) {
+            return tl::unexpected(history.error());
+        }
+        history_ = std::move(*history);
+    }
     if (!options_.listen.empty()) {
         auto publisher = Publisher::open(options_);
         if (!publisher) {

@@ -9,6 +9,7 @@
 
 #include "app/alert_desk.hpp"
 #include "app/collector.hpp"
+#include "app/history_log.hpp"
 #include "app/late_names.hpp"
 #include "app/launcher.hpp"
 #include "app/message.hpp"
@@ -48,6 +49,7 @@ private:
     Status wait(std::uint64_t until_ns);
     Status tick(bool with_ages);
     Status end_processes();
+    Status write_snapshots();
     void snapshot();
     void await_debug_files();
     std::vector<Report> look(bool last);
@@ -80,6 +82,7 @@ private:
     std::optional<LateNames> names_; ///< where --symbols is given
     std::optional<Output> output_;
     std::optional<Publisher> publisher_;
+    std::optional<HistoryLog> history_;
     AlertConfig alerts_;
     std::unique_ptr<AlertDesk> desk_;
     std::optional<RecordingWriter> recording_;

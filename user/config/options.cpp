@@ -16,6 +16,7 @@ namespace memtrace {
 
 namespace {
 
+constexpr const char* kDefaultHistory = "/var/lib/memtrace/history.db";
 constexpr double kLongestSeconds = 1e9; // some 30 years
 
 struct Unit {
@@ -91,6 +92,15 @@ CLI::Validator resources_validator() {
         "LIST");
 }
 
+CLI::Validator size_validator() {
+    return CLI::Validator(
+        [](std::string& text) {
+            const auto size = parse_size(text);
+            return size ? std::string() : size.error().message;
+        },
+        "SIZE");
+}
+
 CLI::Validator percent_validator() {
     return CLI::Validator(
         [](std::string& text) {
@@ -127,6 +137,8 @@ struct RawTexts {
     std::vector<std::string> snapshot_at;
     std::string sample = "auto";
     std::string max_overhead = "5%";
+    std::string history_keep = "30d";
+    std::string history_size = "1GiB";
     std::string listen_tls;
     std::string resources = "auto";
     std::string debuginfod; ///< kFromEnvironment, or servers
@@ -179,6 +191,16 @@ void add_listen_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--listen-tls", raw.listen_tls,
                    "PEM files of a certificate, with those above it, and its key; needed for all addresses but loopback")
         ->type_name("CERT,KEY");
+}
+
+void add_history_options(CLI::App& app, Options& options, RawTexts& raw) {
+    app.add_option("--history", options.history,
+                   "database that every report goes into, for memtrace history and diff; a later run goes on with it")
+        ->type_name("FILE");
+    app.add_option("--history-keep", raw.history_keep, "how long it is kept there; it is thinned from six hours of age on (30d)")
+        ->check(duration_validator());
+    app.add_option("--history-size", raw.history_size, "size of that file at which the oldest goes (1GiB)")
+        ->check(size_validator());
 }
 
 void add_config_option(CLI::App& app, Options& options) {
@@ -249,6 +271,7 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--snapshot-keep", options.snapshot_keep, "snapshots kept of each process (0: all)")
         ->type_name("N")
         ->check(number_validator());
+    add_history_options(app, options, raw);
     add_listen_options(app, options, raw);
     app.add_option("--record", options.record, "write what was seen to a file for memtrace replay")->type_name("FILE");
     add_symbol_options(app, options, raw);
@@ -258,6 +281,29 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
 
 constexpr const char* kDaemonHelp =
     "follows what the configuration's [[target]] tables name, whenever it is there; its [trace] table has these options too";
+/// Of those in a history.
+void add_history_process_options(CLI::App& app, Options& options) {
+    app.add_option("--pid", options.pids, "the process with that pid")->type_name("PID")->expected(1)->check(number_validator());
+    app.add_option("--comm", options.comm, "processes of that name")->type_name("NAME");
+}
+
+void add_history_command(CLI::App& app, Options& options) {
+    auto* history = app.add_subcommand("history", "what --history has kept: processes; with --pid or --comm, their growth");
+    history->add_option("FILE", options.history, "written by --history (" + std::string(kDefaultHistory) + ")");
+    add_history_process_options(*history, options);
+    const auto times = "; as \"yesterday 03:00\", 14:30, \"2h ago\", \"monday 09:00\", \"2026-11-25 03:00\"";
+    history->add_option("--since", options.since, std::string("from that time on") + times)->type_name("TIME");
+    history->add_option("--until", options.until, "up to that time")->type_name("TIME");
+    history->add_flag("--sites", options.show_sites, "call sites with their stacks");
+    history->add_flag("--alerts", options.show_alerts, "all alerts");
+    history->add_flag("--snapshots", options.show_snapshots, "all snapshots");
+    history->add_option("--top", options.top, "call sites shown (10)")->type_name("N")->check(number_validator());
+    history->add_option("--output", options.output, "text or json (text)")->check(CLI::IsMember({"text", "json"}));
+    history->callback([&options] {
+        options.command = Command::history;
+        options.history = options.history.empty() ? kDefaultHistory : options.history;
+    });
+}
 
 void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
     auto* report = app.add_subcommand("report", "show a snapshot");
@@ -269,11 +315,18 @@ void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
     report->add_flag("--verbose", options.verbose, "more detail");
     report->callback([&options] { options.command = Command::report; });
 
-    auto* diff = app.add_subcommand("diff", "what grew, what is new, what went between two snapshots");
-    diff->add_option("SNAPSHOTS", options.files, "the older and the newer JSON snapshot")->required()->expected(2);
+    auto* diff = app.add_subcommand("diff", "what grew, what is new, what went between two snapshots, or times of a history");
+    diff->add_option("SNAPSHOTS", options.files,
+                     "the older and the newer JSON snapshot; with --history two times, as \"yesterday 03:00\" now")
+        ->required()
+        ->expected(2);
+    diff->add_option("--history", options.history, "file that --history of a run wrote")->type_name("FILE");
+    add_history_process_options(*diff, options);
     diff->add_option("--top", options.top, "call sites shown of each kind (10)")->check(number_validator());
     add_symbol_options(*diff, options, raw);
     diff->callback([&options] { options.command = Command::diff; });
+
+    add_history_command(app, options);
 
     auto* probes =
         app.add_subcommand("probes", "what would be attached, and where; how often it would be hit. Attaches nothing that stays");
@@ -362,6 +415,26 @@ std::string take_listen(const std::string& tls, Options& options) {
     return "";
 }
 
+constexpr std::uint64_t kLeastHistoryKeep = 3'600'000'000'000;
+constexpr std::uint64_t kLeastHistorySize = 4 << 20;
+
+/// What goes with a history, written or read. Empty: all is well.
+std::string history_complaint(const Options& options) {
+    if (options.history_keep_ns < kLeastHistoryKeep || options.history_size < kLeastHistorySize) {
+        return "--history-keep is at least 1h, --history-size at least 4MiB";
+    }
+    const int processes = !options.pids.empty() + !options.comm.empty();
+    if (options.command == Command::history && processes == 0 && (!options.since.empty() || !options.until.empty())) {
+        return "--since and --until are about a process: give --pid PID or --comm NAME";
+    }
+    if (options.command == Command::diff && !options.history.empty() && processes == 0) {
+        return "diff of a history is about a process: give --pid PID or --comm NAME";
+    }
+    return processes > 1 && (options.command == Command::history || options.command == Command::diff)
+               ? "give one of --pid and --comm, not both"
+               : "";
+}
+
 /// The rules that span options. Empty: all is well.
 std::string complaint(const Options& options) {
     if (options.debuginfod_timeout_ns < 1'000'000'000) {
@@ -370,7 +443,13 @@ std::string complaint(const Options& options) {
     if (options.command == Command::cleanup) {
         return "";
     }
+    if (const auto text = history_complaint(options); !text.empty() || options.command == Command::history) {
+        return text;
+    }
     const int targets = !options.pids.empty() + !options.comm.empty() + !options.cgroup.empty() + !options.launch.empty();
+    if (options.command == Command::diff && !options.history.empty()) {
+        return "";
+    }
     if (options.command != Command::trace && options.command != Command::probes && options.command != Command::daemon) {
         return targets == 0 ? "" : "only tracing and probes look at processes: leave out --pid, --comm, --cgroup and -- COMMAND";
     }
@@ -439,6 +518,8 @@ void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
         options.sample = Options::Sample::fixed;
         options.sample_interval = *parse_size(raw.sample);
     }
+    options.history_keep_ns = *parse_duration(raw.history_keep);
+    options.history_size = *parse_size(raw.history_size);
     options.snapshot_interval_ns = *parse_duration(raw.snapshot_interval);
     options.debuginfod_timeout_ns = *parse_duration(raw.debuginfod_timeout);
 }
@@ -498,11 +579,13 @@ ParsedCommandLine parse_words(const std::vector<std::string>& words, OptionRules
     const auto argc = static_cast<int>(argv.size());
     Options options;
     RawTexts raw;
-    CLI::App app("Finds memory leaks in running programs: says which call sites leak, how fast, and what the tracing costs.\n\n"
-                 "  memtrace --pid PID [--pid PID ...] | --comm NAME | --cgroup PATH | -- COMMAND [ARG ...]  [OPTIONS]\n"
-                 "  memtrace report SNAPSHOT | diff OLD NEW | probes --pid PID | doctor | cleanup --pid PID | replay RECORDING\n"
-                 "  memtrace daemon --config FILE.toml\n",
-                 "memtrace");
+    CLI::App app(
+        "Finds memory leaks in running programs: says which call sites leak, how fast, and what the tracing costs.\n\n"
+        "  memtrace --pid PID [--pid PID ...] | --comm NAME | --cgroup PATH | -- COMMAND [ARG ...]  [OPTIONS]\n"
+        "  memtrace report SNAPSHOT | diff OLD NEW | history [FILE] | probes --pid PID | doctor | cleanup --pid PID | replay "
+        "RECORDING\n"
+        "  memtrace daemon --config FILE.toml\n",
+        "memtrace");
     app.footer("Exit status: 0 fine; 1 failed; 2 bad usage; 3 --fail-on found something.\n"
                "Ctrl-C prints the last report and detaches; a second one leaves at once. Tracing needs root.");
     app.set_version_flag("--version", std::string("memtrace " MEMTRACE_VERSION));

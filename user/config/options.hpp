@@ -13,7 +13,7 @@
 
 namespace memtrace {
 
-enum class Command : std::uint8_t { trace, report, diff, probes, doctor, replay, cleanup, daemon };
+enum class Command : std::uint8_t { trace, report, diff, probes, doctor, replay, cleanup, daemon, history };
 
 /// Exit statuses.
 constexpr int kExitFine = 0;
@@ -62,6 +62,9 @@ struct Options {
     std::string listen_token_file;  ///< empty = no token is asked for
     std::string listen_certificate; ///< PEM files; empty = no TLS
     std::string listen_key;
+    std::string history; ///< file; empty = none is written
+    std::uint64_t history_keep_ns = 30ull * 86'400 * 1'000'000'000;
+    std::uint64_t history_size = 1ull << 30; ///< bytes
     std::string record;
     std::string fail_on;    ///< empty | suspect | probable | definite
     std::string symbols;    ///< directory of programs and debug files; empty = none
@@ -79,6 +82,13 @@ struct Options {
     // cleanup
     unsigned level = 2; ///< 1 low, 2 high, 3 critical
     std::uint64_t timeout_ns = 10'000'000'000;
+
+    // history, and diff of one: times as parse_time() takes them; empty = from the beginning, to the end
+    std::string since;
+    std::string until;
+    bool show_sites = false;
+    bool show_alerts = false;
+    bool show_snapshots = false;
 
     // report, diff, replay
     std::vector<std::string> files;

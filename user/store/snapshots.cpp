@@ -200,6 +200,7 @@ Result<std::string> SnapshotDirectory::free_stem(const Report& report) const {
 
 Status SnapshotDirectory::write(const Report& report) {
     const auto failed = [&](const Error& error) { return tl::unexpected(error.in("cannot write a snapshot to " + path_)); };
+    written_.clear();
     const auto stem = free_stem(report);
     if (!stem) {
         return failed(stem.error());
@@ -228,6 +229,7 @@ Status SnapshotDirectory::write(const Report& report) {
         }
         published.push_back(path);
     }
+    written_ = std::move(published);
     if (auto status = sync_directory(path_); !status) {
         return failed(status.error());
     }

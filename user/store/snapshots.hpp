@@ -34,6 +34,8 @@ public:
     Status write(const Report& report);
 
     [[nodiscard]] const std::string& path() const { return path_; }
+    /// The files of the last write() that are there: one for each format, or none.
+    [[nodiscard]] const std::vector<std::string>& written() const { return written_; }
 
 private:
     SnapshotDirectory(std::string path, std::vector<ReportFormat> formats, unsigned keep)
@@ -44,6 +46,7 @@ private:
     std::string path_;
     std::vector<ReportFormat> formats_;
     unsigned keep_;
+    std::vector<std::string> written_;
 };
 
 } // namespace memtrace
