@@ -17,6 +17,7 @@
 #include "app/message.hpp"
 #include "app/output.hpp"
 #include "app/overhead_control.hpp"
+#include "app/profile_pusher.hpp"
 #include "app/publisher.hpp"
 #include "app/signals.hpp"
 #include "base/clock.hpp"
@@ -98,6 +99,7 @@ private:
     std::optional<Publisher> publisher_;
     AlertConfig alerts_;
     std::unique_ptr<AlertDesk> desk_;
+    std::unique_ptr<ProfilePusher> pusher_; ///< where --push-profiles is given
     std::optional<RecordingWriter> recording_;
     std::optional<Error> recording_error_;
     std::optional<StopSignals> signals_;
@@ -314,13 +316,17 @@ std::vector<Report> Session::look(bool last) {
     collector_->resolve_symbols();
     auto reports = Output::reports_to_show(model_, last);
     desk_->look(reports);
+    if (pusher_) {
+        pusher_->complete(reports);
+    }
     return reports;
 }
 
 Status Session::report(std::vector<Report> reports, bool last) {
     auto status = output_->show(reports, last);
     if (publisher_) {
-        publisher_->publish(std::move(reports), tracer_->kernel_bytes());
+        publisher_->publish(std::move(reports), tracer_->kernel_bytes(),
+                            pusher_ ? std::optional(pusher_->counts()) : std::nullopt);
     }
     on_event(ReportDue{last});
     if (recording_ && !recording_error_) {
@@ -406,9 +412,12 @@ Status Session::loop() {
     const std::uint64_t end = options_.duration_ns ? begin + *options_.duration_ns : kNever;
     Periodic ticks(begin + tick_ns, tick_ns);
     Periodic reports(begin + options_.interval_ns, options_.interval_ns);
+    Periodic pushes(pusher_ ? begin + options_.push_interval_ns : kNever, options_.push_interval_ns);
     Periodic snapshots(output_->has_snapshots() ? begin + options_.snapshot_interval_ns : kNever, options_.snapshot_interval_ns);
     while (!stop_ && !collector_->watched().empty()) {
-        if (auto status = wait(std::min({ticks.next(), reports.next(), snapshots.next(), control_->next_ns(), end})); !status) {
+        if (auto status =
+                wait(std::min({ticks.next(), reports.next(), snapshots.next(), pushes.next(), control_->next_ns(), end}));
+            !status) {
             return status;
         }
         if (auto status = end_processes(); !status) {
@@ -423,10 +432,15 @@ Status Session::loop() {
         }
         const bool report_due = reports.due(now);
         const bool snapshot_due = snapshots.due(now);
-        if (ticks.due(now) || report_due || snapshot_due) {
-            if (auto status = tick(report_due || snapshot_due); !status) {
+        const bool push_due = pushes.due(now);
+        if (ticks.due(now) || report_due || snapshot_due || push_due) {
+            if (auto status = tick(report_due || snapshot_due || push_due); !status) {
                 return status;
             }
+        }
+        if (push_due) {
+            collector_->resolve_symbols();
+            pusher_->push(model_);
         }
         if (snapshot_due) {
             collector_->resolve_symbols();
@@ -468,6 +482,9 @@ Status Session::finish() {
     }
     collector_->mark_detached();
     await_debug_files();
+    if (pusher_) {
+        pusher_->push(model_);
+    }
     auto reports = look(true);
     auto snapshot_status = output_->write_snapshots(model_, *desk_);
     auto report_status = report(std::move(reports), true);
@@ -522,6 +539,13 @@ Status Session::run() {
     signals_ = std::move(*signals);
     desk_ = std::make_unique<AlertDesk>(
         alerts_, !options_.quiet, [this] { return snapshot_now(); }, say); // its threads leave signals to us
+    if (!options_.push_profiles.empty()) {
+        auto pusher = ProfilePusher::open(options_, say);
+        if (!pusher) {
+            return tl::unexpected(pusher.error());
+        }
+        pusher_ = std::move(*pusher);
+    }
     if (auto status = load(detect_features()); !status) {
         return status;
     }

@@ -56,6 +56,10 @@ struct Options {
     std::string listen_token_file;  ///< empty = no token is asked for
     std::string listen_certificate; ///< PEM files; empty = no TLS
     std::string listen_key;
+    std::string push_profiles; ///< address of a store of profiles; empty = nothing is pushed
+    std::uint64_t push_interval_ns = 15'000'000'000;
+    std::string push_header_file;         ///< empty = none
+    std::vector<std::string> push_labels; ///< NAME=VALUE
     std::string record;
     std::string fail_on;    ///< empty | suspect | probable | definite
     std::string symbols;    ///< directory of programs and debug files; empty = none
