@@ -10,7 +10,7 @@ UNITDIR    := $(PREFIX)/lib/systemd/system
 # Below scripts/, and with the same names below SHAREDIR.
 SHARED_FILES = $(patsubst scripts/%,%,$(wildcard scripts/recipes/*.toml scripts/recipes/README.md scripts/alerts/*.toml scripts/prometheus/* \
                  scripts/grafana/* scripts/fleet/* scripts/systemd/memtrace.toml))
-SDK_FILES    = $(patsubst include/%,%,$(wildcard include/memtrace/*.h include/memtrace/*.hpp))
+SDK_FILES    = $(patsubst include/%,%,$(wildcard $(addprefix include/memtrace/,*.h *.hpp */*.h */*.hpp)))
 
 # Texts name the places that a package from Debian would use.
 AT_PREFIX = sed -e 's,/usr/bin/memtrace,$(PREFIX)/bin/memtrace,g' -e 's,/etc/memtrace,$(SYSCONFDIR)/memtrace,g' \
@@ -20,7 +20,7 @@ at_prefix = $(AT_PREFIX) $(1) | install -D -m 0644 /dev/stdin $(2)
 INSTALLED = $(PREFIX)/bin/memtrace $(LIBDIR)/libmemtrace_alloc.so $(UNITDIR)/memtrace.service $(PREFIX)/share/pkgconfig/memtrace.pc \
             $(MANDIR)/man8/memtrace.8 $(PREFIX)/share/bash-completion/completions/memtrace \
             $(addprefix $(SHAREDIR)/,$(SHARED_FILES)) $(addprefix $(PREFIX)/include/,$(SDK_FILES))
-EMPTIED   = $(addprefix $(SHAREDIR)/,recipes alerts prometheus grafana fleet systemd) $(SHAREDIR) $(PREFIX)/include/memtrace
+EMPTIED   = $(addprefix $(SHAREDIR)/,recipes alerts prometheus grafana fleet systemd) $(SHAREDIR) $(PREFIX)/include/memtrace/detail $(PREFIX)/include/memtrace
 
 .PHONY: uninstall deb
 install: all
