@@ -4,10 +4,12 @@
 #   scripts/cli-docs.sh man|completion MEMTRACE
 set -euo pipefail
 
-# Prints "option<TAB>value<TAB>text" for each option of a help text; the value as people write it.
+# Prints option, value and text, with $separator between them, for each option of a help text; the value as people write it. Not with tabs: `read` takes
+# two of them for one.
+separator=$'\037'
 options_of() {
-    awk '
-        function flush() { if (option != "") print option "\t" value "\t" text; option = "" }
+    awk -v OFS="$separator" '
+        function flush() { if (option != "") print option, value, text; option = "" }
         function start(line) {
             flush()
             option = line; sub(/^ +/, "", option); text = ""
@@ -23,7 +25,10 @@ options_of() {
         }
         tolower($1) ~ /^options:$/ { inside = 1; next }
         /^[A-Za-z]/ { flush(); inside = 0 }
-        inside && /^  -/ { start($0); next }
+        # Newer versions of CLI11 have a column for short names: "  -h,     --help", "          --version".
+        inside && /^  ? ? ? ? ? ? ? ? ?(-[A-Za-z],)? *--[a-z]/ && match($0, /^ *(-[A-Za-z],)? */) && RLENGTH <= 10 {
+            start(substr($0, RLENGTH + 1)); next
+        }
         inside && /^    / { sub(/^ +/, ""); text = text (text == "" ? "" : " ") $0 }
         END { flush() }'
 }
@@ -39,7 +44,7 @@ roff() {
 
 print_options() {
     local option value text
-    while IFS=$'\t' read -r option value text; do
+    while IFS=$separator read -r option value text; do
         printf '.TP\n.BR %s' "$(roff <<<"$option")"
         if [[ -n $value ]]; then printf ' " \\fI%s\\fP"' "$(roff <<<"$value")"; fi
         printf '\n%s\n' "$(roff <<<"$text")"
@@ -95,8 +100,8 @@ completion() {
     printf '    for ((i = 1; i < COMP_CWORD; i++)); do case ${COMP_WORDS[i]} in\n'
     printf '        %s) command=${COMP_WORDS[i]} ;;\n' "$(subcommands_of <"$help" | cut -f 1 | paste -sd '|')"
     printf '        --) COMPREPLY=($(compgen -c -- "$word")); return ;;\n    esac; done\n    case $before in\n'
-    { cat "$help" && subcommands_of <"$help" | cut -f 1 | while read -r name; do "$memtrace" "$name" --help; done; } | options_of | sort -u -t $'\t' -k 1,1 |
-        while IFS=$'\t' read -r name value _; do
+    { cat "$help" && subcommands_of <"$help" | cut -f 1 | while read -r name; do "$memtrace" "$name" --help; done; } | options_of | sort -u -t "$separator" -k 1,1 |
+        while IFS=$separator read -r name value _; do
             case $value in
             *'|'*) printf '    %s) COMPREPLY=($(compgen -W "%s" -- "$word")); return ;;\n' "$name" "${value//|/ }" ;;
             *FILE* | *CERT*) printf '    %s) COMPREPLY=($(compgen -f -- "$word")); return ;;\n' "$name" ;;
@@ -107,9 +112,9 @@ completion() {
         done
     printf '    esac\n    local words\n    case $command in\n'
     subcommands_of <"$help" | cut -f 1 | while read -r name; do
-        printf '    %s) words="%s" ;;\n' "$name" "$("$memtrace" "$name" --help | options_of | cut -f 1 | paste -sd ' ')"
+        printf '    %s) words="%s" ;;\n' "$name" "$("$memtrace" "$name" --help | options_of | cut -d "$separator" -f 1 | paste -sd ' ')"
     done
-    printf '    *) words="%s" ;;\n    esac\n' "$({ subcommands_of <"$help" && options_of <"$help"; } | cut -f 1 | paste -sd ' ')"
+    printf '    *) words="%s" ;;\n    esac\n' "$({ subcommands_of <"$help" | cut -f 1 && options_of <"$help" | cut -d "$separator" -f 1; } | paste -sd ' ')"
     printf '    COMPREPLY=($(compgen -W "$words" -- "$word"))\n    if [[ $command == @(report|diff|replay) && $word != -* ]]; then COMPREPLY=($(compgen -f -- "$word")); fi\n}\n'
     printf 'complete -o filenames -F _memtrace memtrace\n'
 }

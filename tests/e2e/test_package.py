@@ -150,3 +150,20 @@ def test_what_is_installed_works_from_where_it_is_and_goes_again(tmp_path):
     assert configuration.read_text(encoding="utf-8") == "# mine\n"
     make("uninstall", f"PREFIX={prefix}")
     assert [path for path in prefix.rglob("*") if path.is_file()] == [configuration]
+
+
+@pytest.mark.parametrize(
+    "words, offered",
+    [
+        (["--out"], {"--output", "--out"}),
+        (["--output", ""], {"text", "json"}),
+        (["re"], {"report", "replay"}),
+        (["report", "--f"], {"--format"}),
+        (["--quiet", "--fail"], {"--fail-on"}),
+    ],
+)
+def test_bash_completes(tmp_path, words, offered):
+    script = tmp_path / "completion"
+    script.write_text(run(REPOSITORY / "scripts/cli-docs.sh", "completion", OUTPUT / "memtrace"), encoding="utf-8")
+    ask = f'. {script}; COMP_WORDS=(memtrace "$@"); COMP_CWORD=$#; _memtrace; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    assert set(run("bash", "-c", ask, "bash", *words).split()) == offered
