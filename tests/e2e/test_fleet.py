@@ -60,12 +60,12 @@ def configurations(manifest):
 
 
 def test_its_configuration_says_what_memtrace_knows(manifest):
-    known = run_memtrace("--help").out
+    known = run_memtrace("daemon", "--help").out
     for text in configurations(manifest):
         for uncommented in (text, re.sub(r"^# (?=[a-z-]+ = |\[)", "", text, flags=re.MULTILINE)):
             for option, value in tomllib.loads(uncommented).get("trace", {}).items():
                 assert re.search(rf"^  --{option} ", known, re.MULTILINE), option
-                assert isinstance(value, str)
+                assert isinstance(value, (str, int, bool, list))
     listen = tomllib.loads(manifest["ConfigMap"]["data"]["memtrace.toml"])["trace"]["listen"]
     container = manifest["DaemonSet"]["spec"]["template"]["spec"]["containers"][0]
     assert int(listen.rpartition(":")[2]) == container["ports"][0]["containerPort"]

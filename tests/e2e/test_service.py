@@ -8,8 +8,10 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ from listening import get, served_url, wait_until
 from memtrace_runner import MEMTRACE, Memtrace
 from targets import REPOSITORY
 from test_alerts import Receiver, sink
-from test_push import Store
+from test_push import Store, pyroscope_name, query_of
 
 UNIT = REPOSITORY / "scripts/systemd/memtrace.service"
 MOST_EXPOSURE = 40  # of 100; systemd-analyze prints it as 4.0
@@ -141,9 +143,28 @@ def test_a_program_of_another_user_is_traced_with_what_the_unit_allows(tmp_path,
             assert memtrace.finish() == 0, memtrace.said
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["sites"][0]["stack"][0]["function"] == "leak_steadily"
-    assert report["resources"] is not None and list((tmp_path / "snapshots").glob("*.json"))
+    assert report["other_resources"]["descriptor_limit"] == resource.getrlimit(resource.RLIMIT_NOFILE)[0], "the program's, as it is ours"
+    assert list((tmp_path / "snapshots").glob("*.json"))
     assert "Permission denied" not in memtrace.said and "not permitted" not in memtrace.said
     if way == "system calls":
         used = set(re.findall(r"^\d+ +(\w+)\(", calls.read_text(encoding="utf-8", errors="replace"), re.MULTILINE))
         assert len(used) > 40 and "bpf" in used
         assert not used - allowed_calls() - NOT_FILTERED, "the unit's filter refuses them"
+
+
+def test_the_daemon_runs_with_what_the_unit_allows(tmp_path):
+    with Store() as store, another_users_program(tmp_path) as pid:
+        (tmp_path / "orders.pid").write_text(f"{pid}\n", encoding="utf-8")
+        config = tmp_path / "memtrace.toml"
+        config.write_text(
+            f'[[target]]\nname = "orders"\npid_file = "{tmp_path}/orders.pid"\n[trace]\ninterval = "500ms"\nsample = "exact"\n'
+            f'push-profiles = "pyroscope+{store.address}"\npush-interval = "1s"\npush-label = ["env=test", "pid="]\n',
+            encoding="utf-8",
+        )
+        with Memtrace([*confined(), MEMTRACE, "daemon", "--config", config], tmp_path / "report.json") as memtrace:
+            wait_until(lambda: len(store.posts) >= 2, "profiles")
+            os.kill(memtrace.process.pid, signal.SIGTERM)
+            assert memtrace.finish() == 0, memtrace.said
+    for name, labels in (pyroscope_name(query_of(post)[1]["name"]) for post in store.posts):
+        assert name == "leak_rate" and labels == {"env": "test", "host": socket.gethostname(), "target": "orders"}
+    assert f"following process {pid} (leak_rate), target orders" in memtrace.said

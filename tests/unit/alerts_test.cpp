@@ -71,6 +71,36 @@ TEST(Alerts, MustLastForItsTime) {
     EXPECT_EQ(watched.after(5, 20), "firing big");
 }
 
+TEST(Alerts, GoOnWhereTheRuleIsTheSameAfterAChange) {
+    auto other = above(5);
+    other.name = "other";
+    Watched watched({above(10)});
+    EXPECT_EQ(watched.after(1, 20), "firing big");
+    watched.book.change({other, above(10)}, {});
+    EXPECT_EQ(watched.shown(), "firing big");
+    EXPECT_EQ(watched.after(1, 20), "firing other") << "big was told of before";
+    watched.book.change({other}, {});
+    EXPECT_EQ(watched.shown(), "firing other");
+    EXPECT_EQ(watched.after(1, 20), "resolved big");
+    EXPECT_EQ(watched.after(1, 20), "") << "told of once";
+}
+
+TEST(Alerts, OfARuleThatIsGoneAreResolvedWithTheProcessToo) {
+    Watched watched({above(10)});
+    EXPECT_EQ(watched.after(1, 20), "firing big");
+    watched.book.change({above(11)}, {});
+    EXPECT_EQ(Watched::names(watched.book.end(kProcess, 1)), "resolved big");
+    EXPECT_EQ(Watched::names(watched.book.end(kProcess, 1)), "");
+}
+
+TEST(Alerts, ThatPendedUnderARuleThatIsGoneAreForgotten) {
+    Watched watched({above(10, 5)});
+    EXPECT_EQ(watched.after(1, 20), "");
+    watched.book.change({above(10, 6)}, {});
+    EXPECT_EQ(watched.after(5, 20), "") << "the new rule's time begins now";
+    EXPECT_EQ(watched.after(6, 20), "firing big");
+}
+
 TEST(Alerts, HysteresisKeepsItFiring) {
     auto rule = above(10);
     rule.clear = 6;

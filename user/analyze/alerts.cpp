@@ -167,6 +167,32 @@ void AlertBook::advance(const AlertRule& rule, Entry& entry, AlertTime now, std:
     }
 }
 
+void AlertBook::change(std::vector<AlertRule> rules, std::vector<AlertSilence> silences) {
+    std::map<Key, Entry> entries;
+    for (auto& [key, entry] : entries_) {
+        const auto& [process, rule, of] = key;
+        const auto same = std::find(rules.begin(), rules.end(), rules_[rule]);
+        if (same != rules.end()) {
+            entries.emplace(Key{process, static_cast<std::size_t>(same - rules.begin()), of}, std::move(entry));
+        } else if (entry.told) {
+            dropped_.emplace(process, std::move(entry.alert));
+        }
+    }
+    entries_ = std::move(entries);
+    rules_ = std::move(rules);
+    silences_ = std::move(silences);
+}
+
+void AlertBook::take_dropped(std::uint64_t process, std::uint64_t unix_ns, std::vector<Alert>& news) {
+    const auto [begin, end] = dropped_.equal_range(process);
+    for (auto at = begin; at != end; ++at) {
+        news.push_back(std::move(at->second));
+        news.back().state = AlertState::resolved;
+        news.back().since_unix_ns = unix_ns;
+    }
+    dropped_.erase(begin, end);
+}
+
 std::vector<Alert> AlertBook::update(std::uint64_t process, const AlertLabels& labels,
                                      const std::vector<Observation>& observations, AlertTime now) {
     for (std::size_t rule = 0; rule < rules_.size(); ++rule) {
@@ -175,6 +201,7 @@ std::vector<Alert> AlertBook::update(std::uint64_t process, const AlertLabels& l
         }
     }
     std::vector<Alert> news;
+    take_dropped(process, now.unix_ns, news);
     for (auto at = entries_.lower_bound({process, 0, ""}); at != entries_.end() && std::get<0>(at->first) == process;) {
         const auto& rule = rules_[std::get<1>(at->first)];
         auto& entry = at->second;
@@ -191,6 +218,7 @@ std::vector<Alert> AlertBook::update(std::uint64_t process, const AlertLabels& l
 
 std::vector<Alert> AlertBook::end(std::uint64_t process, std::uint64_t unix_ns) {
     std::vector<Alert> news;
+    take_dropped(process, unix_ns, news);
     for (auto at = entries_.lower_bound({process, 0, ""}); at != entries_.end() && std::get<0>(at->first) == process;) {
         if (at->second.told) {
             news.push_back(at->second.alert);

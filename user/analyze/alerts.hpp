@@ -65,12 +65,14 @@ struct AlertRule {
     double for_s = 0;     ///< it must be so for that long first
     double cooldown_s = 0;
     AlertLabels match{}; ///< label -> pattern with * and ?: all must match
+    bool operator==(const AlertRule&) const = default;
 };
 
 /// Alerts that are shown, but not told of.
 struct AlertSilence {
     AlertLabels match;               ///< as AlertRule's; `alert` and `severity` are labels here too
     std::uint64_t until_unix_ns = 0; ///< 0: for good
+    bool operator==(const AlertSilence&) const = default;
 };
 
 enum class AlertState : std::uint8_t { pending, firing, silenced, resolved };
@@ -106,6 +108,9 @@ public:
     AlertBook(std::vector<AlertRule> rules, std::vector<AlertSilence> silences)
         : rules_(std::move(rules)), silences_(std::move(silences)) {}
 
+    /// Other rules from now on: alerts of those that are the same go on. What was told of others is resolved with the process's next update.
+    void change(std::vector<AlertRule> rules, std::vector<AlertSilence> silences);
+
     /// All that was observed of `process` now; `labels` are those of the process. Returns what is to be told: alerts that fire, and those
     /// told of before that are resolved; by rule, then by key.
     std::vector<Alert> update(std::uint64_t process, const AlertLabels& labels, const std::vector<Observation>& observations,
@@ -128,6 +133,7 @@ private:
     };
     using Key = std::tuple<std::uint64_t, std::size_t, std::string>; ///< process, rule, key
 
+    void take_dropped(std::uint64_t process, std::uint64_t unix_ns, std::vector<Alert>& news);
     void observe(std::uint64_t process, std::size_t rule, const AlertLabels& labels, const Observation& observation,
                  AlertTime now);
     [[nodiscard]] bool is_silenced(const Alert& alert, std::uint64_t unix_ns) const;
@@ -136,6 +142,7 @@ private:
     std::vector<AlertRule> rules_;
     std::vector<AlertSilence> silences_;
     std::map<Key, Entry> entries_;
+    std::multimap<std::uint64_t, Alert> dropped_; ///< by process: told of, and their rule is gone
     std::uint64_t refused_ = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "base/host_name.hpp"
@@ -54,17 +55,53 @@ bool is_for(const SinkConfig& sink, const Alert& alert) {
 AlertDesk::AlertDesk(const AlertConfig& config) : book_(config.rules, config.silences) {}
 
 AlertDesk::AlertDesk(const AlertConfig& config, bool log, std::function<Status()> snapshot, Say say)
-    : book_(config.rules, config.silences), host_(host_name()), say_(std::move(say)) {
-    for (const auto& sink : config.sinks) {
-        sinks_.push_back(
-            {sink, sink.type == SinkType::log ? nullptr : std::make_unique<AlertSink>(sink, config.spool, say_), {}});
+    : book_(config.rules, config.silences), host_(host_name()), say_(std::move(say)), snapshot_(std::move(snapshot)) {
+    open_sinks(config, log);
+    open_actions(config);
+    config_ = config;
+}
+
+/// Those that are there already stay.
+void AlertDesk::open_sinks(const AlertConfig& config, bool log) {
+    auto before = std::exchange(sinks_, {});
+    const auto same = [&](const SinkConfig& sink) {
+        return std::find_if(before.begin(), before.end(), [&](const Told& told) { return told.config == sink; });
+    };
+    std::vector<Told> kept;
+    std::vector<SinkConfig> wanted = config.sinks;
+    if (wanted.empty() && log) {
+        wanted.push_back(log_sink());
     }
-    if (sinks_.empty() && log) {
-        sinks_.push_back({log_sink(), nullptr, {}});
+    for (const auto& sink : wanted) {
+        if (const auto found = same(sink); found != before.end() && config.spool == config_.spool) {
+            kept.push_back(std::move(*found));
+            before.erase(found);
+        }
     }
-    if (!config.actions.empty()) {
-        actions_ = std::make_unique<AlertActions>(config.actions, std::move(snapshot), say_);
+    before.clear(); // they hand over what waits, and leave their names in the spool to others
+    for (const auto& sink : wanted) {
+        const auto found = std::find_if(kept.begin(), kept.end(), [&](const Told& told) { return told.config == sink; });
+        if (found != kept.end()) {
+            sinks_.push_back(std::move(*found));
+            kept.erase(found);
+        } else {
+            sinks_.push_back(
+                {sink, sink.type == SinkType::log ? nullptr : std::make_unique<AlertSink>(sink, config.spool, say_), {}});
+        }
     }
+}
+
+void AlertDesk::open_actions(const AlertConfig& config) {
+    if (config.actions != config_.actions) {
+        actions_ = config.actions.empty() ? nullptr : std::make_unique<AlertActions>(config.actions, snapshot_, say_);
+    }
+}
+
+void AlertDesk::change(const AlertConfig& config, bool log) {
+    book_.change(config.rules, config.silences);
+    open_sinks(config, log);
+    open_actions(config);
+    config_ = config;
 }
 
 void AlertDesk::tell_sink(Told& told, const Report& report, const std::vector<Alert>& news) {
@@ -97,11 +134,11 @@ void AlertDesk::tell_sink(Told& told, const Report& report, const std::vector<Al
     }
 }
 
-void AlertDesk::look(std::vector<Report>& reports) {
+void AlertDesk::look(std::vector<Report>& reports, bool last) {
     for (auto& report : reports) {
         const auto key = key_of(report.process);
         const auto& state = report.process.state;
-        const bool over = state != "running" && state != "detached"; // what we leave goes on as it is
+        const bool over = state != "running" && (state != "detached" || !last);
         const auto news =
             over ? book_.end(key, report.time_unix_ns)
                  : book_.update(key, process_labels(report), observe(report), {report.duration_s, report.time_unix_ns});

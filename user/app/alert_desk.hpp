@@ -22,8 +22,12 @@ public:
     /// `log`: where the configuration has no sinks, the log is one. `snapshot` is what that action does.
     AlertDesk(const AlertConfig& config, bool log, std::function<Status()> snapshot, Say say);
 
-    /// Fills in the alerts of new reports, and tells what is new.
-    void look(std::vector<Report>& reports);
+    /// Fills in the alerts of new reports, and tells what is new. `last`: the run ends, and what it leaves goes on as it is; a process that is
+    /// left before that has no more alerts.
+    void look(std::vector<Report>& reports, bool last);
+    /// Another configuration from now on: what is the same in both keeps its state. Waits for sinks and actions at work that are not, for as
+    /// long as each may take.
+    void change(const AlertConfig& config, bool log);
     /// Fills in those of the last look().
     void complete(Report& report) const;
 
@@ -34,6 +38,8 @@ private:
         std::map<std::int32_t, std::uint64_t> repeated_ns;
     };
 
+    void open_sinks(const AlertConfig& config, bool log);
+    void open_actions(const AlertConfig& config);
     void tell(const Report& report, const std::vector<Alert>& news);
     void tell_sink(Told& told, const Report& report, const std::vector<Alert>& news);
 
@@ -41,6 +47,8 @@ private:
     std::string host_;
     Say say_;
     std::vector<Told> sinks_;
+    AlertConfig config_;
+    std::function<Status()> snapshot_;
     std::unique_ptr<AlertActions> actions_; ///< none are configured
 };
 

@@ -191,8 +191,8 @@ Result<CallRate> measure_call_rate(std::int32_t pid, const std::string& allocato
         return tl::unexpected(tracer.error());
     }
     Observed observed;
-    Collector collector(*tracer, {allocator, 0, false}, [&](const Event& event) { observed.take(event); });
-    if (auto status = collector.follow(pid, Collector::Stage::running); !status) {
+    Collector collector(*tracer, {allocator, 0}, [&](const Event& event) { observed.take(event); });
+    if (auto status = collector.follow(pid, Collector::Stage::running, false); !status) {
         return tl::unexpected(status.error());
     }
     CallRate rate;

@@ -28,7 +28,7 @@ std::string describe_object(const ProbeObject& object) {
     return text;
 }
 
-constexpr auto kTablesPatience = std::chrono::seconds(2); ///< 50 to 100 ms on an idle machine
+constexpr auto kTablesPatience = std::chrono::seconds(2);    ///< 50 to 100 ms on an idle machine
 constexpr auto kLastCallsPatience = std::chrono::seconds(2); ///< a call that sleeps for so long will hardly throw
 
 /// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.
@@ -62,7 +62,7 @@ std::uint16_t Collector::allocator_index(const std::string& name) {
 
 // ---- processes ----------------------------------------------------------------------------------------------------------------
 
-Status Collector::follow(std::int32_t pid, Stage stage) {
+Status Collector::follow(std::int32_t pid, Stage stage, bool children) {
     if (followed_.contains(pid)) {
         return {};
     }
@@ -73,7 +73,7 @@ Status Collector::follow(std::int32_t pid, Stage stage) {
         return tl::unexpected(pidfd.error());
     }
     process.pidfd = std::move(*pidfd);
-    auto key = tracer_.add_process(pid, options_.follow);
+    auto key = tracer_.add_process(pid, children);
     if (!key) {
         return tl::unexpected(key.error());
     }
@@ -272,8 +272,21 @@ void Collector::tell_end(const Followed& process, EndReason reason) {
 }
 
 void Collector::deactivate_all() {
+    released_ = true;
+    std::vector<std::int32_t> pids;
     for (const auto& [pid, process] : followed_) {
-        tracer_.deactivate(process.key);
+        pids.push_back(pid);
+    }
+    deactivate(pids);
+}
+
+void Collector::deactivate(const std::vector<std::int32_t>& pids) {
+    std::vector<mt_process_key> keys;
+    for (const auto pid : pids) {
+        if (const auto found = followed_.find(pid); found != followed_.end()) {
+            tracer_.deactivate(found->second.key);
+            keys.push_back(found->second.key);
+        }
         if (pages_) {
             pages_->deactivate(pid);
         }
@@ -281,13 +294,10 @@ void Collector::deactivate_all() {
             resources_->deactivate(pid);
         }
     }
-    released_ = true;
-    std::vector<mt_process_key> keys;
-    for (const auto& [pid, process] : followed_) {
+    for (const auto pid : pids) {
         if (contract_) { // takes away the probes of recipes, whose calls in flight are waited for with the heap's
             contract_->deactivate(pid);
         }
-        keys.push_back(process.key);
     }
     release(keys);
 }
@@ -424,7 +434,7 @@ void Collector::handle_kernel_events() {
             break;
         case MT_EVENT_FORK:
         case MT_EVENT_CHILD_EXEC:
-            if (follow(pid, event.kind == MT_EVENT_FORK ? Stage::running : Stage::young)) {
+            if (follow(pid, event.kind == MT_EVENT_FORK ? Stage::running : Stage::young, true)) {
                 activate(pid);
             }
             break;

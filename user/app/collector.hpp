@@ -38,7 +38,6 @@ using EventSink = std::function<void(const Event&)>;
 struct CollectorOptions {
     std::string allocator = "auto";
     std::uint64_t min_age_ns = 0;
-    bool follow = false;
 };
 
 class Collector {
@@ -72,8 +71,8 @@ public:
         held,    ///< the same, and it is stopped until all of them are attached to
     };
 
-    /// Attaches to a process.
-    Status follow(std::int32_t pid, Stage stage);
+    /// Attaches to a process; `children`: to those that it will have, too.
+    Status follow(std::int32_t pid, Stage stage, bool children);
     void activate(std::int32_t pid);
     /// Waits up to 2 s for the tables that stacks are unwound by, so that the first stacks are whole already.
     void await_tables();
@@ -82,8 +81,10 @@ public:
     void rescan(std::int32_t pid, bool held);
     /// Takes the last figures of a process, then detaches from it.
     void end(std::int32_t pid, EndReason reason);
-    /// Stops all processes' figures at one moment, then takes away the probes of allocations and frees, and waits for the calls in
+    /// Stops the figures of these processes at one moment, then takes away the probes of allocations and frees, and waits for the calls in
     /// flight to end. Threads that unwind meanwhile are served, or they would stay stopped. Takes some 100 ms.
+    void deactivate(const std::vector<std::int32_t>& pids);
+    /// The same for all of them, for good.
     void deactivate_all();
     /// Tells the model that tracing of the processes still followed ends here.
     void mark_detached();

@@ -84,7 +84,7 @@ int run_replay(const Options& options) {
     AlertDesk desk(AlertConfig{});
     const auto show = [&](bool last) {
         auto reports = Output::reports_to_show(model, last);
-        desk.look(reports);
+        desk.look(reports, last);
         return output->show(reports, last);
     };
     for (;;) {

@@ -11,6 +11,7 @@
 #include "app/commands.hpp"
 #include "app/mapped_match.hpp"
 #include "app/message.hpp"
+#include "app/privileges.hpp"
 #include "app/resource_collector.hpp"
 #include "config/recipes.hpp"
 #include "kernel/contract_tracer.hpp"
@@ -197,6 +198,7 @@ int run_doctor() {
     }
     const auto features = detect_features();
     print_check(true, "privileges", "CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE");
+    print_check(true, "  kept while tracing", kept_capabilities_text());
     print_check(features.btf, "kernel types (BTF)",
                 features.btf ? "/sys/kernel/btf/vmlinux" : "needed: a kernel with CONFIG_DEBUG_INFO_BTF");
     print_check(features.ring_buffer, "ring buffer", features.ring_buffer ? "" : "needed: Linux 5.8 or newer");

@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
     const auto& options = *parsed.options;
     switch (options.command) {
     case Command::trace:
+    case Command::daemon:
         return run_session(options);
     case Command::report:
         return run_report(options);

@@ -76,6 +76,14 @@ Result<Output> Output::open(const Options& options) {
     return output;
 }
 
+Result<Output> Output::reopen(const Options& options) const {
+    auto output = open(options);
+    if (output) {
+        output->last_snapshots_ = last_snapshots_;
+    }
+    return output;
+}
+
 std::vector<Report> Output::reports_to_show(const Model& model, bool last) {
     std::vector<Report> reports;
     for (const auto id : model.processes()) {
@@ -89,6 +97,9 @@ std::vector<Report> Output::reports_to_show(const Model& model, bool last) {
 }
 
 Status Output::show(const std::vector<Report>& reports, bool last) {
+    if (options_.command == Command::daemon && options_.out.empty()) {
+        return {};
+    }
     if (options_.output == "json" && !last && options_.out.empty() && !options_.interval_given) {
         return {};
     }

@@ -19,8 +19,12 @@ public:
     /// Opens the snapshot directory, where one is asked for, and checks that --out can be written.
     static Result<Output> open(const Options& options);
 
+    /// As open(), with other options, in place of this one.
+    [[nodiscard]] Result<Output> reopen(const Options& options) const;
+
     /// Of the processes that go on, and of those that have ended since the report before; `last`: of all, nothing follows.
     [[nodiscard]] static std::vector<Report> reports_to_show(const Model& model, bool last);
+    /// A daemon's go to a file, or nowhere.
     Status show(const std::vector<Report>& reports, bool last);
     /// Of each process that goes on, and once more of each that has ended; with the alerts of `desk`.
     Status write_snapshots(const Model& model, const AlertDesk& desk);

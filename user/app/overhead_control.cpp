@@ -25,6 +25,16 @@ OverheadControl::OverheadControl(Collector& collector, GovernorSettings settings
     collector_.set_mode(state_.knobs, settings_.choice == SampleChoice::automatic ? settings_.budget : 0, "");
 }
 
+Status OverheadControl::change(const GovernorSettings& settings) {
+    settings_ = settings;
+    state_ = initial_governor_state(settings_);
+    interval_ = {};
+    begun_ = false;
+    next_decision_ns_ = 0; // run() is due
+    collector_.set_mode(state_.knobs, settings_.choice == SampleChoice::automatic ? settings_.budget : 0, "");
+    return enter(Phase::open, monotonic_ns());
+}
+
 bool OverheadControl::has_windows() const {
     return state_.knobs.period_s > 0 && state_.knobs.mode != TraceMode::exact && state_.knobs.mode != TraceMode::sampled;
 }

@@ -21,6 +21,8 @@ public:
     /// `say` is told of every change, in a sentence.
     OverheadControl(Collector& collector, GovernorSettings settings, std::function<void(const std::string&)> say);
 
+    /// Other settings from now on, as if it began.
+    Status change(const GovernorSettings& settings);
     /// When to call run() next, monotonic nanoseconds.
     [[nodiscard]] std::uint64_t next_ns() const;
     /// Does what is due at `now_ns`.

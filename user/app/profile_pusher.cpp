@@ -63,22 +63,30 @@ Result<std::unique_ptr<ProfilePusher>> ProfilePusher::open(const Options& option
 ProfilePusher::ProfilePusher(PushTarget target, ProfileLabels labels, DeliverySettings settings, DeliveryQueue::Say say)
     : target_(std::move(target)), labels_(std::move(labels)), host_(host_name()), queue_(std::move(settings), std::move(say)) {}
 
-ProfileLabels ProfilePusher::labels_of(const Report& report) const {
+ProfileLabels ProfilePusher::labels_of(const Report& report, const std::string& target) const {
     auto labels = labels_;
     labels.try_emplace("host", host_);
     labels.try_emplace("pid", std::to_string(report.process.pid));
     labels.try_emplace("service_name", report.process.comm);
+    labels.try_emplace("target", target);
     std::erase_if(labels, [](const auto& label) { return label.second.empty(); });
     return labels;
 }
 
-void ProfilePusher::push(const Model& model) {
-    for (const auto id : model.processes()) {
+void ProfilePusher::push(const Model& model, const std::function<std::string(std::int32_t pid)>& target_of) {
+    const auto& processes = model.processes();
+    const std::set<ProcessId> known(processes.begin(), processes.end());
+    std::erase_if(over_, [&](ProcessId id) { return !known.contains(id); });
+    for (const auto id : processes) {
         const bool over = model.process(id)->ended.has_value();
         if (over && !over_.insert(id).second) {
             continue;
         }
-        push(build_report(model, id), told_[id]);
+        auto& told = told_[id];
+        if (!over) { // it has the name no longer when it has ended
+            told.target = target_of(model.process(id)->about.pid);
+        }
+        push(build_report(model, id), told);
         if (over) {
             told_.erase(id);
         }
@@ -102,7 +110,7 @@ void ProfilePusher::push(const Report& report, Told& told) {
     const auto from_s = std::exchange(told.until_s, until_s);
     std::ostringstream bytes;
     render_pprof(profile_part(report, pyroscope ? &told.allocated : nullptr), bytes);
-    auto labels = labels_of(report);
+    auto labels = labels_of(report, told.target);
     if (!pyroscope) {
         return queue_.send(parca_body(labels, std::move(bytes).str()), {target_.url});
     }

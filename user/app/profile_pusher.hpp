@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -26,8 +27,9 @@ public:
     /// As `options` say. `say`: one line for people; from any thread.
     static Result<std::unique_ptr<ProfilePusher>> open(const Options& options, DeliveryQueue::Say say);
 
-    /// Of each process that goes on, and once more of each that has ended. Never waits.
-    void push(const Model& model);
+    /// Of each process that goes on, and once more of each that has ended. `target_of`: the name of the target that a process is of, for a
+    /// label; empty: none. Never waits.
+    void push(const Model& model, const std::function<std::string(std::int32_t pid)>& target_of);
     /// Says in reports what became of the profiles so far, among the counters of their coverage.
     void complete(std::vector<Report>& reports) const;
     [[nodiscard]] DeliveryCounts counts() const { return queue_.counts(); }
@@ -37,11 +39,12 @@ public:
 private:
     struct Told {
         std::uint64_t until_s = 0;
+        std::string target;
         AllocatedBefore allocated;
     };
 
     ProfilePusher(PushTarget target, ProfileLabels labels, DeliverySettings settings, DeliveryQueue::Say say);
-    [[nodiscard]] ProfileLabels labels_of(const Report& report) const;
+    [[nodiscard]] ProfileLabels labels_of(const Report& report, const std::string& target) const;
     void push(const Report& report, Told& told);
 
     PushTarget target_;

@@ -15,6 +15,11 @@ namespace {
 constexpr double kShortestHealthy = 30; ///< seconds
 constexpr double kHealthyIntervals = 3;
 
+void set_rules(ServeRules& rules, std::uint64_t interval_ns) {
+    rules.interval_s = static_cast<double>(interval_ns) / static_cast<double>(kNanosPerSecond);
+    rules.healthy_s = std::max(kShortestHealthy, kHealthyIntervals * rules.interval_s);
+}
+
 /// Reads the secrets and the certificate.
 Result<ServerSettings> server_settings(const Options& options) {
     ServerSettings settings;
@@ -23,8 +28,7 @@ Result<ServerSettings> server_settings(const Options& options) {
         return tl::unexpected(address.error());
     }
     settings.address = *address;
-    settings.rules.interval_s = static_cast<double>(options.interval_ns) / static_cast<double>(kNanosPerSecond);
-    settings.rules.healthy_s = std::max(kShortestHealthy, kHealthyIntervals * settings.rules.interval_s);
+    set_rules(settings.rules, options.interval_ns);
     if (!options.listen_token_file.empty()) {
         const auto token = read_token_file(options.listen_token_file);
         if (!token) {
@@ -56,6 +60,12 @@ Result<Publisher> Publisher::open(const Options& options) {
         return tl::unexpected(server.error());
     }
     return Publisher(std::move(*server));
+}
+
+void Publisher::set_interval(std::uint64_t interval_ns) {
+    ServeRules rules;
+    set_rules(rules, interval_ns);
+    server_->set_interval(rules.interval_s, rules.healthy_s);
 }
 
 void Publisher::ticked(std::uint64_t duration_ns) {

@@ -21,8 +21,11 @@ sigset_t stop_set() {
 
 } // namespace
 
-Result<StopSignals> StopSignals::open() {
-    const auto set = stop_set();
+Result<StopSignals> StopSignals::open(Hangup hangup) {
+    auto set = stop_set();
+    if (hangup == Hangup::asks) {
+        sigaddset(&set, SIGHUP);
+    }
     signal(SIGPIPE, SIG_IGN);
     if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) {
         return fail_errno("cannot block signals", errno);
@@ -39,14 +42,18 @@ bool StopSignals::pending() const {
     return ::poll(&fd, 1, 0) > 0;
 }
 
-void StopSignals::disarm() {
-    signalfd_siginfo info;
+int StopSignals::take() {
+    signalfd_siginfo info{};
     (void)!::read(fd_.get(), &info, sizeof(info));
+    if (info.ssi_signo == SIGHUP) {
+        return SIGHUP;
+    }
     for (const int number : {SIGINT, SIGTERM}) { // a shell starts what it runs in the background with SIGINT ignored
         signal(number, SIG_DFL);
     }
     const auto set = stop_set();
     sigprocmask(SIG_UNBLOCK, &set, nullptr);
+    return static_cast<int>(info.ssi_signo);
 }
 
 } // namespace memtrace

@@ -25,6 +25,7 @@ struct SinkConfig {
     AlertLabels match{};                          ///< as a rule's
     std::uint64_t timeout_ns = 10'000'000'000;    ///< for one attempt
     std::uint64_t repeat_ns = 60'000'000'000;     ///< alertmanager: what fires is told again
+    bool operator==(const SinkConfig&) const = default;
 };
 
 enum class ActionType : std::uint8_t { cleanup, signal, command, snapshot, reclaim };
@@ -41,6 +42,7 @@ struct ActionConfig {
     std::uint64_t timeout_ns = 10'000'000'000;
     std::uint64_t cooldown_ns = 600'000'000'000;
     bool dry_run = false; ///< says what it would do
+    bool operator==(const ActionConfig&) const = default;
 };
 const char* action_type_name(ActionType type);
 
@@ -50,6 +52,7 @@ struct AlertConfig {
     std::vector<SinkConfig> sinks;
     std::vector<ActionConfig> actions;
     std::string spool; ///< directory for what could not be told yet; empty: it is kept in memory only
+    bool operator==(const AlertConfig&) const = default;
 };
 
 /// Of a configuration file's `text`; nothing where it does not speak of alerts. What it says of other things is passed over. `name` is what

@@ -11,6 +11,7 @@
 
 #include "base/clock.hpp"
 #include "base/listen_address.hpp"
+#include "config/daemon_options.hpp"
 #include "config/push_target.hpp"
 
 namespace memtrace {
@@ -110,6 +111,15 @@ CLI::Validator address_validator() {
         "ADDR:PORT");
 }
 
+CLI::Validator schedule_validator() {
+    return CLI::Validator(
+        [](std::string& text) {
+            const auto schedule = parse_schedule(text);
+            return schedule ? std::string() : schedule.error().message;
+        },
+        "TIME");
+}
+
 /// Texts of options that need a second look after parsing.
 struct RawTexts {
     std::string duration;
@@ -117,6 +127,7 @@ struct RawTexts {
     std::string min_age = "0s";
     std::string snapshot_interval = "60s";
     std::string push_interval = "15s";
+    std::vector<std::string> snapshot_at;
     std::string sample = "auto";
     std::string max_overhead = "5%";
     std::string listen_tls;
@@ -193,8 +204,8 @@ void add_push_options(CLI::App& app, Options& options, RawTexts& raw) {
                    "file of HTTP headers to send along, such as \"Authorization: Bearer TOKEN\"")
         ->type_name("FILE");
     app.add_option("--push-label", options.push_labels,
-                   "label of these profiles; may be given more than once. They have service_name (the process's name), pid and "
-                   "host; an empty VALUE takes one away")
+                   "label of these profiles; may be given more than once. They have service_name (the process's name), pid, "
+                   "host and the daemon's target; an empty VALUE takes one away")
         ->type_name("NAME=VALUE")
         ->expected(1)
         ->take_all();
@@ -210,8 +221,8 @@ void add_config_option(CLI::App& app, Options& options) {
         ->take_all();
 }
 
+/// Of a run and of the daemon.
 void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
-    add_target_options(app, options);
     app.add_option("--duration", raw.duration, "stop after that time (default: when the process ends, or on Ctrl-C)")
         ->check(duration_validator());
     app.add_option("--interval", raw.interval, "time between reports (5s)")->check(duration_validator());
@@ -232,6 +243,10 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
                    "or none (auto: "
                    "all)")
         ->check(resources_validator());
+    app.add_option("--max-processes", options.max_processes, "processes that can be followed at once (4096)")
+        ->type_name("N")
+        ->check(number_validator())
+        ->check(CLI::Range(1u, 4'096u));
     app.add_option("--max-live", options.max_live,
                    "live blocks that can be followed at once (1000000); each takes about 110 bytes")
         ->type_name("N")
@@ -251,6 +266,13 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--snapshot-dir", options.snapshot_dir, "directory for snapshots")->type_name("DIR");
     app.add_option("--snapshot-interval", raw.snapshot_interval, "time between snapshots (60s); one more at the end")
         ->check(duration_validator());
+    app.add_option(
+           "--snapshot-at", raw.snapshot_at,
+           "snapshots at that local time: \"03:00\", \"mon-fri 22:30\", \"*:15\"; may be given more than once. With it, only "
+           "a --snapshot-interval that is given counts")
+        ->check(schedule_validator())
+        ->expected(1)
+        ->take_all();
     app.add_option("--snapshot-format", options.snapshot_formats, "any of json, pprof, folded, text, with commas (json)")
         ->delimiter(',')
         ->check(CLI::IsMember({"json", "pprof", "folded", "text"}));
@@ -260,12 +282,13 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     add_listen_options(app, options, raw);
     add_push_options(app, options, raw);
     app.add_option("--record", options.record, "write what was seen to a file for memtrace replay")->type_name("FILE");
-    app.add_option("--fail-on", options.fail_on, "leave with status 3 where a site's verdict is that or worse")
-        ->check(CLI::IsMember({"definite", "probable", "suspect"}));
     add_symbol_options(app, options, raw);
     app.add_flag("--quiet", options.quiet, "no messages on standard error but errors");
     app.add_flag("--verbose", options.verbose, "more detail: every counter, every probe");
 }
+
+constexpr const char* kDaemonHelp =
+    "follows what the configuration's [[target]] tables name, whenever it is there; its [trace] table has these options too";
 
 void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
     auto* report = app.add_subcommand("report", "show a snapshot");
@@ -293,6 +316,10 @@ void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
     probes->add_option("--duration", raw.duration, "count calls for so long (default: 200ms; up to 1s where there are few)")
         ->check(duration_validator());
     probes->callback([&options] { options.command = Command::probes; });
+
+    auto* daemon = app.add_subcommand("daemon", kDaemonHelp);
+    add_trace_options(*daemon, options, raw);
+    daemon->callback([&options] { options.command = Command::daemon; });
 
     app.add_subcommand("doctor", "what this kernel offers, what is missing, what that costs")->callback([&options] {
         options.command = Command::doctor;
@@ -387,10 +414,16 @@ std::string complaint(const Options& options) {
         return "";
     }
     const int targets = !options.pids.empty() + !options.comm.empty() + !options.cgroup.empty() + !options.launch.empty();
-    if (options.command != Command::trace && options.command != Command::probes) {
+    if (options.command != Command::trace && options.command != Command::probes && options.command != Command::daemon) {
         return targets == 0 ? "" : "only tracing and probes look at processes: leave out --pid, --comm, --cgroup and -- COMMAND";
     }
-    if (targets == 0) {
+    if (options.command == Command::daemon && targets != 0) {
+        return "the daemon's targets are in its configuration: leave out --pid, --comm, --cgroup and -- COMMAND";
+    }
+    if (options.command == Command::daemon && options.configs.empty()) {
+        return "daemon needs --config FILE.toml, which says what to follow";
+    }
+    if (targets == 0 && options.command != Command::daemon) {
         return "nothing to trace: give --pid PID, --comm NAME, --cgroup PATH or -- COMMAND";
     }
     if (targets > 1) {
@@ -405,6 +438,9 @@ std::string complaint(const Options& options) {
     if (options.interval_ns < 100'000'000 || options.snapshot_interval_ns < 100'000'000) {
         return "an interval is at least 100ms";
     }
+    if (!options.snapshot_at.empty() && options.snapshot_dir.empty()) {
+        return "--snapshot-at goes with --snapshot-dir DIR";
+    }
     return "";
 }
 
@@ -412,6 +448,18 @@ ParsedCommandLine usage_error(const std::string& text) {
     return {std::nullopt, "memtrace: " + text.substr(0, text.find('\n')) + "; see memtrace --help\n", kExitUsage};
 }
 
+/// What was given, by long names.
+std::map<std::string, std::vector<std::string>> settings_of(const CLI::App& app) {
+    std::map<std::string, std::vector<std::string>> settings;
+    for (const auto* option : app.get_options()) {
+        if (option->count() > 0 && !option->get_lnames().empty()) {
+            settings[option->get_lnames().front()] = option->results();
+        }
+    }
+    return settings;
+}
+
+/// `app`: that of the options, the daemon's where that is run.
 void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
     if (!raw.duration.empty()) {
         options.duration_ns = *parse_duration(raw.duration);
@@ -420,6 +468,10 @@ void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
     options.level = raw.level == "low" ? 1 : raw.level == "high" ? 2 : 3;
     options.interval_ns = *parse_duration(raw.interval);
     options.interval_given = app.count("--interval") != 0;
+    for (const auto& text : raw.snapshot_at) {
+        options.snapshot_at.push_back(*parse_schedule(text));
+    }
+    options.snapshot_by_interval = raw.snapshot_at.empty() || app.count("--snapshot-interval") != 0;
     options.min_age_ns = *parse_duration(raw.min_age);
     options.max_overhead = *parse_percent(raw.max_overhead);
     options.resources = *parse_resources(raw.resources);
@@ -476,30 +528,45 @@ Result<double> parse_percent(const std::string& text) {
     return percent / 100;
 }
 
-ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
+bool is_daemon_option(const std::string& name) {
+    Options options;
+    RawTexts raw;
+    CLI::App app;
+    add_trace_options(app, options, raw);
+    return name != "help" && app.get_option_no_throw("--" + name) != nullptr;
+}
+
+ParsedCommandLine parse_words(const std::vector<std::string>& words, OptionRules rules) {
+    std::vector<const char*> argv;
+    std::transform(words.begin(), words.end(), std::back_inserter(argv), [](const auto& word) { return word.c_str(); });
+    const auto argc = static_cast<int>(argv.size());
     Options options;
     RawTexts raw;
     CLI::App app("Finds memory leaks in running programs: says which call sites leak, how fast, and what the tracing costs.\n\n"
                  "  memtrace --pid PID [--pid PID ...] | --comm NAME | --cgroup PATH | -- COMMAND [ARG ...]  [OPTIONS]\n"
-                 "  memtrace report SNAPSHOT | diff OLD NEW | probes --pid PID | doctor | cleanup --pid PID | replay RECORDING\n",
+                 "  memtrace report SNAPSHOT | diff OLD NEW | probes --pid PID | doctor | cleanup --pid PID | replay RECORDING\n"
+                 "  memtrace daemon --config FILE.toml\n",
                  "memtrace");
     app.footer("Exit status: 0 fine; 1 failed; 2 bad usage; 3 --fail-on found something.\n"
                "Ctrl-C prints the last report and detaches; a second one leaves at once. Tracing needs root.");
     app.set_version_flag("--version", std::string("memtrace " MEMTRACE_VERSION));
     app.require_subcommand(0, 1);
+    add_target_options(app, options);
     add_trace_options(app, options, raw);
+    app.add_option("--fail-on", options.fail_on, "leave with status 3 where a site's verdict is that or worse")
+        ->check(CLI::IsMember({"definite", "probable", "suspect"}));
     add_subcommands(app, options, raw);
 
     int count = argc;
     for (int i = 1; i < argc; ++i) {
-        if (std::string_view(argv[i]) == "--") {
+        if (words[static_cast<std::size_t>(i)] == "--") {
             count = i;
-            options.launch.assign(argv + i + 1, argv + argc);
+            options.launch.assign(words.begin() + i + 1, words.end());
             break;
         }
     }
     try {
-        app.parse(count, argv);
+        app.parse(count, argv.data());
     } catch (const CLI::CallForHelp&) {
         return {std::nullopt, app.help(), kExitFine}; // the subcommand's, where one was given
     } catch (const CLI::CallForVersion&) {
@@ -510,7 +577,13 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
     if (count < argc && options.launch.empty()) {
         return usage_error("-- needs a command after it");
     }
-    finish(app, raw, options);
+    const auto& given = options.command == Command::daemon ? *app.get_subcommand("daemon") : app;
+    finish(given, raw, options);
+    options.settings = settings_of(given);
+    options.settings.merge(settings_of(app)); // before the word "daemon"
+    if (rules == OptionRules::alone) {
+        return {options, "", kExitFine};
+    }
     if (const auto text = take_servers(raw.debuginfod, options); !text.empty()) {
         return usage_error(text);
     }
@@ -524,6 +597,12 @@ ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
         return usage_error(text);
     }
     return {options, "", kExitFine};
+}
+
+ParsedCommandLine parse_command_line(int argc, const char* const* argv) {
+    const std::vector<std::string> words(argv, argv + argc);
+    auto parsed = parse_words(words, OptionRules::together);
+    return parsed.options && parsed.options->command == Command::daemon ? with_daemon_config(words, *parsed.options) : parsed;
 }
 
 } // namespace memtrace

@@ -2,15 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.hpp"
+#include "base/schedule.hpp"
+#include "config/daemon_config.hpp"
 
 namespace memtrace {
 
-enum class Command : std::uint8_t { trace, report, diff, probes, doctor, replay, cleanup };
+enum class Command : std::uint8_t { trace, report, diff, probes, doctor, replay, cleanup, daemon };
 
 /// Exit statuses.
 constexpr int kExitFine = 0;
@@ -42,6 +45,7 @@ struct Options {
     /// What the kernel gives out that is followed: bits of 1 descriptors, 2 threads, 4 timers, as mt_resource_family. 0 = nothing.
     std::uint32_t resources = 7;
     bool resources_given = false;
+    std::uint32_t max_processes = 4'096; ///< followed at once
     std::uint32_t max_live = 1'000'000;
     unsigned max_frames = 64;
     std::string attach = "auto"; ///< auto | uprobe_session | uprobe_multi | perf_event
@@ -50,6 +54,8 @@ struct Options {
     std::string out;             ///< file that always holds the newest report; empty = stdout
     std::string snapshot_dir;
     std::uint64_t snapshot_interval_ns = 60'000'000'000;
+    bool snapshot_by_interval = true; ///< false: only at moments of the calendar
+    std::vector<Schedule> snapshot_at;
     std::vector<std::string> snapshot_formats{"json"};
     unsigned snapshot_keep = 0;
     std::string listen;             ///< address and port to serve metrics and the page on; empty = nothing is served
@@ -68,6 +74,12 @@ struct Options {
     bool quiet = false;
     bool verbose = false;
 
+    // daemon
+    std::vector<TargetConfig> targets;
+    std::vector<std::string> command_line; ///< as parsed, to read the configuration again
+    /// All options given, on the command line or in [trace], by their long names: what has changed is seen in them.
+    std::map<std::string, std::vector<std::string>> settings;
+
     // cleanup
     unsigned level = 2; ///< 1 low, 2 high, 3 critical
     std::uint64_t timeout_ns = 10'000'000'000;
@@ -77,6 +89,9 @@ struct Options {
     std::string format = "text";
 };
 
+/// The options that memtrace daemon knows, by their long names.
+bool is_daemon_option(const std::string& name);
+
 /// What came of parsing: options to run with, or text to print (help, version) and the status to leave with.
 struct ParsedCommandLine {
     std::optional<Options> options;
@@ -84,7 +99,13 @@ struct ParsedCommandLine {
     int exit_status = kExitFine;
 };
 
+/// With the configuration of the daemon, where that is asked for.
 ParsedCommandLine parse_command_line(int argc, const char* const* argv);
+
+/// What options mean that go together, or each alone.
+enum class OptionRules : std::uint8_t { together, alone };
+/// Of the command line alone; `words` begins with the program.
+ParsedCommandLine parse_words(const std::vector<std::string>& words, OptionRules rules);
 
 /// "250ms", "5s", "10m", "2h", "1d"; a bare number is seconds. Nanoseconds.
 Result<std::uint64_t> parse_duration(const std::string& text);

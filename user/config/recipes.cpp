@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kMaxKindBytes = 63; // what a record of the contract tier has room for
 constexpr std::size_t kMaxObjects = 16;
 /// What else may stand in a configuration file, for other readers.
-constexpr std::string_view kOthers[] = {"alerts", "alert", "silence", "sink", "action"};
+constexpr std::string_view kOthers[] = {"alerts", "alert", "silence", "sink", "action", "trace", "target"};
 
 /// The file's own texts may have anything in them.
 Error on_one_line(Error error) {

@@ -37,6 +37,7 @@ struct RecipeSignature {
     std::uint8_t unless = 0; ///< points to a word: a call where it has any of these bits says nothing
     std::uint8_t unless_at = 0;
     std::uint8_t unless_mask = 0;
+    bool operator==(const RecipeSignature&) const = default;
 };
 
 /// A kind of resources.
@@ -52,6 +53,7 @@ struct ResourceRecipe {
     bool complete = false;         ///< nothing is acquired or released otherwise: a second release is an error
     bool owned_by_user = false;    ///< belongs to the thread that touches it, not to the one that acquires it
     std::string where;             ///< "file:line", for messages
+    bool operator==(const ResourceRecipe&) const = default;
 };
 
 /// Bounds on what one run takes.

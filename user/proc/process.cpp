@@ -60,6 +60,7 @@ std::uint64_t to_number(const std::string& text) {
 }
 
 constexpr std::size_t kState = 0;
+constexpr std::size_t kParent = 1;
 constexpr std::size_t kFlags = 6;
 constexpr std::size_t kUserTime = 11;
 constexpr std::size_t kSystemTime = 12;
@@ -154,6 +155,16 @@ Result<ProcessInfo> read_process_info(std::int32_t pid) {
     return info;
 }
 
+Result<ProcessIdentity> read_process_identity(std::int32_t pid) {
+    const auto fields = stat_fields(pid);
+    if (!fields) {
+        return tl::unexpected(fields.error());
+    }
+    const auto& state = (*fields)[kState];
+    return ProcessIdentity{to_number((*fields)[kStartTime]), static_cast<std::int32_t>(to_number((*fields)[kParent])),
+                           state == "Z" || state == "X"};
+}
+
 Result<ProcessUsage> read_process_usage(std::int32_t pid) {
     const auto fields = stat_fields(pid);
     if (!fields) {
@@ -204,11 +215,8 @@ Result<std::vector<std::int32_t>> find_by_comm(const std::string& name) {
     return found;
 }
 
-Result<std::vector<std::int32_t>> find_by_cgroup(const std::string& path) {
+std::vector<std::int32_t> list_cgroup(const std::string& path) {
     std::error_code error;
-    if (!std::filesystem::exists(path + "/cgroup.procs", error)) {
-        return fail(path + " is no cgroup directory: it has no cgroup.procs");
-    }
     std::vector<std::int32_t> found;
     const auto add = [&found](const std::string& directory) {
         const auto text = read_file(directory + "/cgroup.procs");
@@ -218,14 +226,25 @@ Result<std::vector<std::int32_t>> find_by_cgroup(const std::string& path) {
         }
     };
     add(path);
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(path, error)) {
-        if (entry.is_directory(error)) {
-            add(entry.path());
+    std::filesystem::recursive_directory_iterator entry(path, error); // which goes while others come and go
+    for (const std::filesystem::recursive_directory_iterator end; !error && entry != end; entry.increment(error)) {
+        std::error_code gone;
+        if (entry->is_directory(gone)) {
+            add(entry->path());
         }
     }
     std::sort(found.begin(), found.end());
     found.erase(std::unique(found.begin(), found.end()), found.end());
     std::erase_if(found, [](std::int32_t pid) { return pid == 0 || pid == ::getpid(); });
+    return found;
+}
+
+Result<std::vector<std::int32_t>> find_by_cgroup(const std::string& path) {
+    std::error_code error;
+    if (!std::filesystem::exists(path + "/cgroup.procs", error)) {
+        return fail(path + " is no cgroup directory: it has no cgroup.procs");
+    }
+    auto found = list_cgroup(path);
     if (found.empty()) {
         return fail("no process is in the cgroup " + path);
     }

@@ -26,6 +26,13 @@ struct ProcessUsage {
     std::uint64_t cpu_ns = 0; ///< all threads, user and system
 };
 
+/// Cheap to read: who is who.
+struct ProcessIdentity {
+    std::uint64_t start_ticks = 0; ///< as ProcessInfo's
+    std::int32_t parent = 0;
+    bool ended = false; ///< a zombie
+};
+
 /// Takes the process's root directory off a path that /proc gave: the kernel writes paths as they are from here, where that leads to
 /// the place (after chroot), and as the process sees them else (in a mount namespace of its own).
 class RootPrefix {
@@ -39,6 +46,7 @@ private:
 
 /// Reads it for a process that can be traced. Errors name the reason: no such process, a kernel thread, a zombie.
 Result<ProcessInfo> read_process_info(std::int32_t pid);
+Result<ProcessIdentity> read_process_identity(std::int32_t pid);
 Result<ProcessUsage> read_process_usage(std::int32_t pid);
 
 /// A descriptor that becomes readable when the process has ended.
@@ -46,6 +54,9 @@ Result<UniqueFd> open_pidfd(std::int32_t pid);
 
 /// The pids of all processes now, ascending.
 std::vector<std::int32_t> list_processes();
+
+/// Those in the cgroup directory `path` and below, ascending, but for ourselves; none where there is no such directory.
+std::vector<std::int32_t> list_cgroup(const std::string& path);
 
 /// The pids whose comm is `name`; those in the cgroup directory `path` and below. Empty: an error that says so.
 Result<std::vector<std::int32_t>> find_by_comm(const std::string& name);

@@ -193,11 +193,19 @@ void Server::publish(Publication publication) {
     published_ns_ = monotonic_ns();
 }
 
+void Server::set_interval(double interval_s, double healthy_s) {
+    const std::lock_guard lock(current_mutex_);
+    settings_.rules.interval_s = interval_s;
+    settings_.rules.healthy_s = healthy_s;
+}
+
 HttpResponse Server::answer(const HttpRequest& request) {
     std::shared_ptr<const Publication> current;
     std::uint64_t published_ns = 0;
+    ServeRules rules;
     {
         const std::lock_guard lock(current_mutex_);
+        rules = settings_.rules;
         current = current_;
         published_ns = published_ns_;
     }
@@ -208,7 +216,7 @@ HttpResponse Server::answer(const HttpRequest& request) {
         return busy;
     }
     const auto age_ns = monotonic_ns() - published_ns;
-    return respond(request, settings_.rules, current.get(), static_cast<double>(age_ns) / static_cast<double>(kNanosPerSecond));
+    return respond(request, rules, current.get(), static_cast<double>(age_ns) / static_cast<double>(kNanosPerSecond));
 }
 
 void Server::opened(MHD_Connection* connection, int fd) {

@@ -50,6 +50,8 @@ public:
 
     /// What is answered from now on.
     void publish(Publication publication);
+    /// As ServeRules has them, from now on.
+    void set_interval(double interval_s, double healthy_s);
 
     /// Ends connections that have lasted too long. To be called every few seconds.
     void end_old_connections();

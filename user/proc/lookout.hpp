@@ -1,0 +1,36 @@
+// Finds processes that come and go, again and again: by a file with their number, by name, by cgroup, by unit of systemd. What is not there is
+// no error.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace memtrace {
+
+/// The pids of each of these names, ascending; one pass over /proc, some 10 µs for each process of the machine.
+std::map<std::string, std::vector<std::int32_t>> list_by_comm(const std::set<std::string>& names);
+
+/// The process whose number begins the file. Nobody: there is no such file, no number in it, or the process of that number is younger than
+/// the file, which an earlier one of that number left behind.
+std::vector<std::int32_t> list_by_pid_file(const std::string& path);
+
+/// Where cgroups are mounted on this machine, as far as systemd's units are in them.
+std::vector<std::string> cgroup_roots();
+
+/// A unit's cgroup directories, wherever they are below `roots`: in slices, in a user's manager, in a container.
+class UnitCgroups {
+public:
+    /// `unit`: without a suffix, a service.
+    explicit UnitCgroups(std::string unit);
+    /// Its processes now. The directories are looked for once, and again where they have gone, which a restart of the unit makes them.
+    std::vector<std::int32_t> list(const std::vector<std::string>& roots);
+
+private:
+    std::string unit_;
+    std::vector<std::string> directories_;
+};
+
+} // namespace memtrace
