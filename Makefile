@@ -56,7 +56,8 @@ help:
 	@echo 'bench-verdicts   how often verdicts are right, on made-up workloads: no root needed; some minutes'
 	@echo 'check      format, tidy, layers, counters and docs'
 	@echo 'targets    the programs that the tests trace'
-	@echo 'install    into DESTDIR and PREFIX ($(PREFIX))'
+	@echo 'install    into DESTDIR and PREFIX ($(PREFIX)); uninstall takes it away again'
+	@echo 'deb        a package for this Debian, into $(OUT)/'
 	@echo 'clean      removes $(OUT)/'
 	@echo 'compile_commands.json   for editors and clang-tidy'
 	@echo 'DEBUG=1 no optimization, V=1 whole command lines'
@@ -133,11 +134,7 @@ check:
 compile_commands.json:
 	$(Q)scripts/compile-commands.sh > $@
 
-install: all
-	install -D -m 0755 $(OUT)/memtrace $(DESTDIR)$(PREFIX)/bin/memtrace
-	install -D -m 0755 $(OUT)/libmemtrace_alloc.so $(DESTDIR)$(PREFIX)/lib/libmemtrace_alloc.so
-	cd scripts && find recipes -name '*.toml' -o -name README.md | xargs -I{} install -D -m 0644 {} $(abspath $(DESTDIR)$(PREFIX))/share/memtrace/{}
-	cd include && find memtrace -name '*.h' -o -name '*.hpp' | xargs -I{} install -D -m 0644 {} $(abspath $(DESTDIR)$(PREFIX))/include/{}
+-include scripts/install.mk
 
 clean:
 	rm -rf $(OUT) compile_commands.json

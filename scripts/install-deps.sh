@@ -28,7 +28,8 @@ test_packages=(
     golang-go # go tool pprof: an independent reader of the profiles
     qemu-system-x86 busybox-static cpio # Debian's own kernels, emulated: scripts/vm-run.sh
     heaptrack # beside valgrind and bpftrace: what others cost (make bench)
-    bpftrace gdb python3 python3-pytest python3-pytest-xdist curl openssl procps binutils xz-utils git tzdata
+    dpkg-dev man-db mmdebstrap strace systemd # make deb, its installation in a Debian of its own, what systemd thinks of the service
+    bpftrace gdb python3 python3-yaml python3-pytest python3-pytest-xdist curl openssl procps binutils xz-utils git tzdata
 )
 
 # Left stopped: the tests start their own servers, on their own data directories.

@@ -149,9 +149,10 @@ def test_metrics_are_as_prometheus_wants_them(live):
     assert promtool("check", "metrics", input=get(live.url + "metrics")[2]) == (0, "")
 
 
-@pytest.mark.parametrize("command", [("check", "rules", RULES), ("test", "rules", RULES.with_suffix(".test.yml"))], ids=["check", "test"])
-def test_rules_are_right(command):
-    status, said = promtool(*command)
+@pytest.mark.parametrize("rules", [RULES, RULES.with_name("memtrace.fleet.rules.yml")], ids=["rules", "fleet"])
+@pytest.mark.parametrize("command", ["check", "test"])
+def test_rules_are_right(command, rules):
+    status, said = promtool(command, "rules", rules if command == "check" else rules.with_suffix(".test.yml"))
     assert status == 0, said
     assert "FAILED" not in said
 

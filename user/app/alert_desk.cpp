@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
 #include <utility>
 
 #include "base/clock.hpp"
+#include "base/host_name.hpp"
 #include "report/alert_messages.hpp"
 #include "report/observe.hpp"
 
@@ -20,11 +20,6 @@ namespace {
 
 /// How often something must be told again before Alertmanager takes it for resolved.
 constexpr std::uint64_t kRepeatsLast = 4;
-
-std::string host_name() {
-    char name[HOST_NAME_MAX + 1]{};
-    return ::gethostname(name, sizeof(name) - 1) == 0 ? name : "";
-}
 
 SinkConfig log_sink() {
     SinkConfig config;

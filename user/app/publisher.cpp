@@ -73,7 +73,7 @@ void Publisher::ticked(std::uint64_t duration_ns) {
     server_->end_old_connections();
 }
 
-void Publisher::publish(std::vector<Report> reports, std::uint64_t kernel_bytes) {
+void Publisher::publish(std::vector<Report> reports, std::uint64_t kernel_bytes, std::optional<DeliveryCounts> profiles) {
     CollectorCost cost;
     if (const auto usage = read_process_usage(::getpid())) {
         cost.cpu_s = static_cast<double>(usage->cpu_ns) / static_cast<double>(kNanosPerSecond);
@@ -81,6 +81,9 @@ void Publisher::publish(std::vector<Report> reports, std::uint64_t kernel_bytes)
     }
     cost.kernel_bytes = kernel_bytes;
     cost.ticks = ticks_;
+    if (profiles) {
+        cost.profiles = {profiles->delivered, profiles->lost, profiles->failures};
+    }
     server_->publish({std::move(reports), cost});
 }
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "app/delivery_queue.hpp"
 #include "config/options.hpp"
 #include "report/prometheus.hpp"
 #include "serve/server.hpp"
@@ -17,8 +19,8 @@ public:
 
     /// A tick has taken so long.
     void ticked(std::uint64_t duration_ns);
-    /// Hands over the newest reports. `kernel_bytes`: memory of the kernel's maps.
-    void publish(std::vector<Report> reports, std::uint64_t kernel_bytes);
+    /// Hands over the newest reports. `kernel_bytes`: memory of the kernel's maps. `profiles`: what became of those pushed, where any are.
+    void publish(std::vector<Report> reports, std::uint64_t kernel_bytes, std::optional<DeliveryCounts> profiles);
 
     /// Reports come so often from now on.
     void set_interval(std::uint64_t interval_ns);

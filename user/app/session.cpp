@@ -97,13 +97,17 @@ Status Session::work(std::uint64_t now_ns) {
     }
     const bool report_due = times_->reports.due(now_ns);
     const bool snapshot_due = times_->snapshot_due(now_ns);
-    if (times_->ticks.due(now_ns) || report_due || snapshot_due) {
-        if (auto status = tick(report_due || snapshot_due); !status) {
+    const bool push_due = times_->pushes.due(now_ns);
+    if (times_->ticks.due(now_ns) || report_due || snapshot_due || push_due) {
+        if (auto status = tick(report_due || snapshot_due || push_due); !status) {
             return status;
         }
     }
     if (snapshot_due) {
         snapshot();
+    }
+    if (push_due) {
+        push_profiles();
     }
     return report_due ? report(look(false), false) : Status();
 }
@@ -182,6 +186,9 @@ Status Session::run() {
     signals_ = std::move(*signals);
     desk_ = std::make_unique<AlertDesk>(
         alerts_, !options_.quiet, [this] { return snapshot_now(); }, say); // its threads leave signals to us
+    if (auto status = open_pusher(); !status) {
+        return status;
+    }
     if (auto status = load(detect_features()); !status) {
         return status;
     }

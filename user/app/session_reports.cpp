@@ -43,11 +43,32 @@ void Session::snapshot() {
     }
 }
 
+Status Session::open_pusher() {
+    if (options_.push_profiles.empty()) {
+        return {};
+    }
+    auto pusher = ProfilePusher::open(options_, say);
+    if (!pusher) {
+        return tl::unexpected(pusher.error());
+    }
+    pusher_ = std::move(*pusher);
+    return {};
+}
+
+/// On a tick with ages.
+void Session::push_profiles() {
+    collector_->resolve_symbols();
+    pusher_->push(model_, [this](std::int32_t pid) { return targets_ ? targets_->name_of(pid) : std::string(); });
+}
+
 /// What the model says now, with its alerts.
 std::vector<Report> Session::look(bool last) {
     collector_->resolve_symbols();
     auto reports = Output::reports_to_show(model_, last);
     desk_->look(reports, last);
+    if (pusher_) {
+        pusher_->complete(reports);
+    }
     return reports;
 }
 
@@ -64,7 +85,8 @@ Status Session::report(std::vector<Report> reports, bool last) {
         history_->add(reports);
     }
     if (publisher_) {
-        publisher_->publish(std::move(reports), tracer_->kernel_bytes());
+        publisher_->publish(std::move(reports), tracer_->kernel_bytes(),
+                            pusher_ ? std::optional(pusher_->counts()) : std::nullopt);
     }
     on_event(ReportDue{last});
     if (recording_ && !recording_error_) {
@@ -101,6 +123,9 @@ Status Session::finish() {
     }
     collector_->mark_detached();
     await_debug_files();
+    if (pusher_) {
+        push_profiles();
+    }
     auto reports = look(true);
     auto snapshot_status = write_snapshots();
     auto report_status = report(std::move(reports), true);

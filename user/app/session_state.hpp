@@ -15,6 +15,7 @@
 #include "app/message.hpp"
 #include "app/output.hpp"
 #include "app/overhead_control.hpp"
+#include "app/profile_pusher.hpp"
 #include "app/publisher.hpp"
 #include "app/service_notify.hpp"
 #include "app/signals.hpp"
@@ -51,6 +52,8 @@ private:
     Status end_processes();
     Status write_snapshots();
     void snapshot();
+    Status open_pusher();
+    void push_profiles();
     void await_debug_files();
     std::vector<Report> look(bool last);
     Status report(std::vector<Report> reports, bool last);
@@ -85,6 +88,7 @@ private:
     std::optional<HistoryLog> history_;
     AlertConfig alerts_;
     std::unique_ptr<AlertDesk> desk_;
+    std::unique_ptr<ProfilePusher> pusher_; ///< where --push-profiles is given
     std::optional<RecordingWriter> recording_;
     std::optional<Error> recording_error_;
     std::optional<StopSignals> signals_;

@@ -42,10 +42,11 @@ Timetable::Timetable(const Options& options, bool has_snapshots, std::uint64_t b
     : ticks(begin_ns + tick_of(options), tick_of(options)), reports(begin_ns + options.interval_ns, options.interval_ns),
       snapshots(has_snapshots && options.snapshot_by_interval ? begin_ns + options.snapshot_interval_ns : kNever,
                 options.snapshot_interval_ns),
+      pushes(options.push_profiles.empty() ? kNever : begin_ns + options.push_interval_ns, options.push_interval_ns),
       calendar(has_snapshots ? options.snapshot_at : std::vector<Schedule>()) {}
 
 std::uint64_t Timetable::next() const {
-    return std::min({ticks.next(), reports.next(), snapshots.next(), calendar.next()});
+    return std::min({ticks.next(), reports.next(), snapshots.next(), pushes.next(), calendar.next()});
 }
 
 bool Timetable::snapshot_due(std::uint64_t now_ns) {

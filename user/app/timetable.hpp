@@ -1,4 +1,4 @@
-// When the loop of a run does what: ticks, reports, snapshots by interval and by calendar. Times are monotonic nanoseconds; the calendar goes by
+// When the loop of a run does what: ticks, reports, snapshots by interval and by calendar, profiles to push. Times are monotonic nanoseconds; the calendar goes by
 // the wall clock, which may be set at any time.
 #pragma once
 
@@ -54,6 +54,7 @@ struct Timetable {
     Periodic ticks;
     Periodic reports;
     Periodic snapshots;
+    Periodic pushes;
     Calendar calendar;
 };
 

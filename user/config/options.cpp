@@ -9,8 +9,10 @@
 #include <iterator>
 #include <sstream>
 
+#include "base/clock.hpp"
 #include "base/listen_address.hpp"
 #include "config/daemon_options.hpp"
+#include "config/push_target.hpp"
 
 namespace memtrace {
 
@@ -134,6 +136,7 @@ struct RawTexts {
     std::string interval = "5s";
     std::string min_age = "0s";
     std::string snapshot_interval = "60s";
+    std::string push_interval = "15s";
     std::vector<std::string> snapshot_at;
     std::string sample = "auto";
     std::string max_overhead = "5%";
@@ -201,6 +204,33 @@ void add_history_options(CLI::App& app, Options& options, RawTexts& raw) {
         ->check(duration_validator());
     app.add_option("--history-size", raw.history_size, "size of that file at which the oldest goes (1GiB)")
         ->check(size_validator());
+}
+
+CLI::Validator push_target_validator() {
+    return CLI::Validator(
+        [](std::string& text) {
+            const auto target = parse_push_target(text);
+            return target ? std::string() : target.error().message;
+        },
+        "URL");
+}
+
+void add_push_options(CLI::App& app, Options& options, RawTexts& raw) {
+    app.add_option("--push-profiles", options.push_profiles,
+                   "send the live heap to a store of profiles, as pprof: pyroscope+http://HOST:4040 or parca+http://HOST:7070 "
+                   "(default: nothing is sent)")
+        ->check(push_target_validator());
+    app.add_option("--push-interval", raw.push_interval, "time between profiles (15s); one more at the end")
+        ->check(duration_validator());
+    app.add_option("--push-header-file", options.push_header_file,
+                   "file of HTTP headers to send along, such as \"Authorization: Bearer TOKEN\"")
+        ->type_name("FILE");
+    app.add_option("--push-label", options.push_labels,
+                   "label of these profiles; may be given more than once. They have service_name (the process's name), pid, "
+                   "host and the daemon's target; an empty VALUE takes one away")
+        ->type_name("NAME=VALUE")
+        ->expected(1)
+        ->take_all();
 }
 
 void add_config_option(CLI::App& app, Options& options) {
@@ -273,6 +303,7 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
         ->check(number_validator());
     add_history_options(app, options, raw);
     add_listen_options(app, options, raw);
+    add_push_options(app, options, raw);
     app.add_option("--record", options.record, "write what was seen to a file for memtrace replay")->type_name("FILE");
     add_symbol_options(app, options, raw);
     app.add_flag("--quiet", options.quiet, "no messages on standard error but errors");
@@ -435,6 +466,18 @@ std::string history_complaint(const Options& options) {
                : "";
 }
 
+/// What goes with --push-profiles. Empty: all is well.
+std::string push_complaint(const Options& options, const std::string& interval) {
+    if (const auto labels = parse_push_labels(options.push_labels); !labels) {
+        return "--push-label: " + labels.error().message;
+    }
+    const bool others = !options.push_labels.empty() || !options.push_header_file.empty() || interval != RawTexts().push_interval;
+    if (options.push_profiles.empty() && others) {
+        return "--push-interval, --push-header-file and --push-label go with --push-profiles URL";
+    }
+    return options.push_interval_ns < kNanosPerSecond ? "--push-interval is at least 1s" : "";
+}
+
 /// The rules that span options. Empty: all is well.
 std::string complaint(const Options& options) {
     if (options.debuginfod_timeout_ns < 1'000'000'000) {
@@ -521,6 +564,7 @@ void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
     options.history_keep_ns = *parse_duration(raw.history_keep);
     options.history_size = *parse_size(raw.history_size);
     options.snapshot_interval_ns = *parse_duration(raw.snapshot_interval);
+    options.push_interval_ns = *parse_duration(raw.push_interval);
     options.debuginfod_timeout_ns = *parse_duration(raw.debuginfod_timeout);
 }
 
@@ -627,6 +671,9 @@ ParsedCommandLine parse_words(const std::vector<std::string>& words, OptionRules
         return usage_error(text);
     }
     if (const auto text = take_listen(raw.listen_tls, options); !text.empty()) {
+        return usage_error(text);
+    }
+    if (const auto text = push_complaint(options, raw.push_interval); !text.empty()) {
         return usage_error(text);
     }
     if (const auto text = complaint(options); !text.empty()) {

@@ -65,6 +65,10 @@ struct Options {
     std::string history; ///< file; empty = none is written
     std::uint64_t history_keep_ns = 30ull * 86'400 * 1'000'000'000;
     std::uint64_t history_size = 1ull << 30; ///< bytes
+    std::string push_profiles;               ///< address of a store of profiles; empty = nothing is pushed
+    std::uint64_t push_interval_ns = 15'000'000'000;
+    std::string push_header_file;         ///< empty = none
+    std::vector<std::string> push_labels; ///< NAME=VALUE
     std::string record;
     std::string fail_on;    ///< empty | suspect | probable | definite
     std::string symbols;    ///< directory of programs and debug files; empty = none

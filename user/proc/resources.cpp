@@ -2,10 +2,10 @@
 
 #include <dirent.h>
 #include <linux/magic.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <climits>
 #include <memory>
@@ -81,9 +81,18 @@ std::optional<std::uint64_t> count_descriptors(std::int32_t pid) {
     return static_cast<std::uint64_t>(status.st_size);
 }
 
+/// Not by prlimit(), which takes CAP_SYS_RESOURCE for processes of other users.
 std::uint64_t descriptor_limit(std::int32_t pid) {
-    rlimit limit{};
-    return ::prlimit(pid, RLIMIT_NOFILE, nullptr, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : 0;
+    constexpr std::string_view kLine = "\nMax open files";
+    const auto text = read_file(proc_path(pid, "limits"));
+    const auto line = text ? text->find(kLine) : std::string::npos;
+    if (line == std::string::npos) {
+        return 0;
+    }
+    const auto number = text->find_first_not_of(' ', line + kLine.size());
+    std::uint64_t limit = 0; // "unlimited" is no number
+    std::from_chars(text->data() + std::min(number, text->size()), text->data() + text->size(), limit);
+    return limit;
 }
 
 std::optional<DescriptorInfo> describe_descriptor(std::int32_t pid, std::uint32_t descriptor) {

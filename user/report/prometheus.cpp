@@ -80,6 +80,18 @@ constexpr MetricDefinition kCollectorKernel{"memtrace_collector_kernel_memory_by
 constexpr MetricDefinition kTick{"memtrace_collector_tick_duration_seconds", prometheus::MetricType::Histogram,
                                  "How long it took to read the kernel's maps, by tick."};
 
+constexpr MetricDefinition kPushed{"memtrace_profiles_pushed_total", kCounter, "Profiles that the store took (--push-profiles)."};
+constexpr MetricDefinition kPushLost{"memtrace_profiles_lost_total", kCounter,
+                                     "Profiles that the store did not take: refused, or too many waited."};
+constexpr MetricDefinition kPushFailures{"memtrace_profile_push_failures_total", kCounter,
+                                         "Attempts to push a profile that failed; most are made again."};
+
+void add_profiles(MetricSet& set, const PushedProfiles& profiles) {
+    set.add(kPushed, {}, number(profiles.pushed));
+    set.add(kPushLost, {}, number(profiles.lost));
+    set.add(kPushFailures, {}, number(profiles.failures));
+}
+
 void add_collector(MetricSet& set, const Publication& publication) {
     const auto& cost = publication.cost;
     set.add(kBuild, {{"version", MEMTRACE_VERSION}}, 1);
@@ -94,6 +106,9 @@ void add_collector(MetricSet& set, const Publication& publication) {
         ticks.bucket.push_back({ticks.sample_count, longest ? INFINITY : TickDurations::kBounds[i]});
     }
     set.add_histogram(kTick, std::move(ticks));
+    if (cost.profiles) {
+        add_profiles(set, *cost.profiles);
+    }
 }
 
 // ---- a process ------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <iosfwd>
+#include <optional>
 #include <vector>
 
 #include <prometheus/metric_family.h>
@@ -32,12 +33,20 @@ struct TickDurations {
     void add(double seconds);
 };
 
+/// What became of the profiles of --push-profiles, since the start.
+struct PushedProfiles {
+    std::uint64_t pushed = 0;
+    std::uint64_t lost = 0;
+    std::uint64_t failures = 0; ///< attempts
+};
+
 /// What memtrace itself takes.
 struct CollectorCost {
     double cpu_s = 0;               ///< since its start, user and system
     std::uint64_t rss_bytes = 0;    ///< of its process
     std::uint64_t kernel_bytes = 0; ///< of its maps in the kernel
     TickDurations ticks;
+    std::optional<PushedProfiles> profiles; ///< none are pushed
 };
 
 /// All that readers get to see at one moment: swapped whole, never changed.
