@@ -56,8 +56,12 @@ public:
         if (tracer_) {
             tracer_->update_costs(now_ns);
         }
+        if (mapped_) {
+            mapped_->update_costs(now_ns);
+        }
     }
     [[nodiscard]] double program_ns() const { return tracer_ ? tracer_->program_ns() : 0; }
+    [[nodiscard]] double mapped_program_ns() const { return mapped_ ? mapped_->program_ns() : 0; }
 
     /// -1: nobody has probes.
     [[nodiscard]] int records_fd() const { return tracer_ ? tracer_->records_fd() : -1; }

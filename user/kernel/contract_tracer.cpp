@@ -241,9 +241,7 @@ double ContractTracer::program_ns() const {
 
 ContractMaps ContractTracer::maps() const {
     ContractMaps maps{};
-    for (std::size_t i = 0; i < maps.size(); ++i) {
-        maps[i] = bpf_object__find_map_fd_by_name(impl_->skeleton->obj, kContractMaps[i]);
-    }
+    find_maps(impl_->skeleton->obj, kContractMaps, maps);
     return maps;
 }
 
