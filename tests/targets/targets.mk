@@ -13,6 +13,8 @@ TARGET_FLAGS_contract      = -Iinclude
 TARGET_FLAGS_deep_stack    = -Iinclude
 TARGET_FLAGS_holder        = -Iinclude
 TARGET_FLAGS_sdk_cases     = -Iinclude
+TARGET_FLAGS_told_flood    = -Iinclude
+TARGET_FLAGS_told_stacks   = -Iinclude
 
 # libc would load the unwinder when it first needs it, and tracing see it too late for the calls in flight of a moment later.
 TARGET_LIBS_thread_exit = -Wl,--no-as-needed -lgcc_s
@@ -54,4 +56,4 @@ $(patsubst %,$(OUT)/targets/%,liballocator.so own_malloc): tests/targets/arena.h
 $(OUT)/targets/told_heap_stripped: tests/targets/told_heap.c
 $(OUT)/targets/static_stripped: tests/targets/static_malloc.c
 $(OUT)/targets/map_pages_stripped: tests/targets/map_pages.c
-$(OUT)/targets/sdk_cases: $(wildcard include/memtrace/*.h include/memtrace/*.hpp include/memtrace/detail/*.hpp)
+$(OUT)/targets/sdk_cases $(OUT)/targets/told_flood: $(wildcard include/memtrace/*.h include/memtrace/*.hpp include/memtrace/detail/*.hpp)

@@ -151,6 +151,16 @@ TEST(Recipes, ComplaintsSayWhere) {
     EXPECT_EQ(behind("\"a\\nb\" = 1").find('\n'), std::string::npos);
 }
 
+/// Found by fuzzing: the library asserted what the file is to decide.
+TEST(Recipes, AHeaderThatBeginsWithNoKeyIsSaid) {
+    for (const std::string text :
+         {std::string("[\0esource]]\n", 12), std::string("[[\x01]]"), std::string("[+]"), std::string("[ =")}) {
+        const auto parsed = parse_recipes(text, "a.toml");
+        ASSERT_FALSE(parsed);
+        EXPECT_EQ(parsed.error().message.rfind("a.toml:1", 0), 0U) << parsed.error().message;
+    }
+}
+
 TEST(Recipes, MayStandBesideOtherThings) {
     const auto parsed = parse_recipes("[alerts]\ndefaults = true\n[[alert]]\nname = \"a\"\n" + std::string(kHead), "a.toml");
     ASSERT_TRUE(parsed) << parsed.error().message;

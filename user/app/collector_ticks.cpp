@@ -146,6 +146,12 @@ void Collector::index_owners() {
 void Collector::sample_usage(std::int32_t pid, Followed& process, const mt_counters& counters) {
     if (const auto usage = read_process_usage(pid)) {
         const auto cpu_ns = usage->cpu_ns - std::min(process.usage.cpu_ns, usage->cpu_ns);
+        if (contract_) {
+            mt_counters told = process.counters; // all but these stood still
+            told.value[MT_COUNTER_contract_hits] = counters.value[MT_COUNTER_contract_hits];
+            contract_->note_load(pid, monotonic_ns(), static_cast<double>(cpu_ns),
+                                 tracer_.probe_ns(process.counters, told, cpu_ns, {contract_->program_ns(), 0, 0}));
+        }
         process.probe_ns += tracer_.probe_ns(process.counters, counters, cpu_ns,
                                              {contract_ ? contract_->program_ns() : 0, told_ ? told_->program_ns() : 0,
                                               contract_ ? contract_->mapped_program_ns() : 0});
