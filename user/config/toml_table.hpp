@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -52,6 +53,9 @@ private:
     std::set<std::string> asked_;
     std::string error_;
 };
+
+/// The document that `text`, of `file`, holds. Bad TOML is an error of one line, "file:line: ...".
+Result<toml::table> parse_toml(std::string_view text, const std::string& file);
 
 /// "file:line".
 std::string toml_place(const std::string& file, const toml::source_region& source);
