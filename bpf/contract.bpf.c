@@ -15,9 +15,19 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Objects are in the sample or not by their addresses: so is all that happens to them. The low bits of addresses say little. */
-static __always_inline int mt_in_sample(__u64 object, __u32 mask) {
-    return !((__u32)(object * 0x9e3779b97f4a7c15ull >> 32) & mask);
+/* By slot: the mask of the sample that a process's objects are heard of by (mt_in_sample). Apart from contract_processes, as user space writes it
+ * while an exec may write there. (user) */
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u32);
+} contract_samples SEC(".maps");
+
+static __always_inline int mt_left_out(__u64 object, mt_process_key key) {
+    __u32 slot = MT_PROCESS_SLOT(key);
+    __u32* mask = bpf_map_lookup_elem(&contract_samples, &slot);
+    return mask && !mt_in_sample(object, *mask);
 }
 
 SEC("usdt")
@@ -53,7 +63,7 @@ int contract_probe(struct pt_regs* ctx) {
             MT_CONTRACT_COUNT(process->key, contract_unreadable);
         }
         record->body[i] = value;
-        if (i == 0 && cookie >> 24 & 1 && !mt_in_sample(value, process->sampled_mask)) {
+        if (i == 0 && cookie >> 24 & 1 && mt_left_out(value, process->key)) {
             MT_CONTRACT_COUNT(process->key, contract_sampled_out);
             return 0;
         }

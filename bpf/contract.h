@@ -53,14 +53,18 @@ enum mt_contract_kind {
 #define MT_CONTRACT_COOKIE(kind, arguments, strings, keyed, object)                                                              \
     ((__u64)(kind) | (__u64)(arguments) << 8 | (__u64)(strings) << 16 | (__u64)(keyed) << 24 | (__u64)(object) << 32)
 
+/* Objects are in the sample or not by their addresses: so is all that happens to them. The low bits of addresses say little. `mask`: of so many low
+ * bits that one object in 2^n is in it; what is in the sample of a mask is in those of all smaller ones. */
+static inline int mt_in_sample(__u64 object, __u32 mask) {
+    return !((__u32)(object * 0x9e3779b97f4a7c15ull >> 32) & mask);
+}
+
 /* A followed process, by tgid. User space writes all of it but for `key`, which exec advances. */
 struct mt_contract_process {
     mt_process_key key;
     __u32 active;
-    __u32 sampled_mask; /* objects whose hash has any of these bits are left out; 0: none are */
-    __u32 zero;
 };
-MT_STATIC_ASSERT(sizeof(struct mt_contract_process) == 16, "layout");
+MT_STATIC_ASSERT(sizeof(struct mt_contract_process) == 8, "layout");
 
 /* Ring buffer records: this, then the arguments as __u64, then the strings in the order of their arguments. In the place of a string's
  * address stands how many bytes it has here, its closing zero included; 0: it could not be read, or there is none. */

@@ -54,6 +54,10 @@
     X(contract_state_lost, 1, "contract probes hit for nothing: no memory for the thread's state")                               \
     X(contract_unreadable, 1, "arguments of contract probes that could not be read")                                             \
     X(contract_records_lost, 1, "what a program told of itself unheard: the contract tier's ring buffer was full")               \
+    X(told_heap_hits, 0, "probes of the provider otel_memory hit")                                                               \
+    X(told_heap_unreadable, 1, "allocations or frees of which otel_memory's probes tell not followed: unreadable arguments")     \
+    X(mapped_hits, 0, "functions and probes of recipes hit")                                                                     \
+    X(mapped_returns, 0, "returns of recipes' functions hit")                                                                    \
     X(mapped_failed, 0, "calls of a recipe's functions that failed, so nothing was acquired or released")                        \
     X(mapped_stale, 0, "calls of a recipe's functions that never returned (longjmp, exception)")                                 \
     X(mapped_deep, 1, "calls of a recipe's functions not followed: too many inside each other")                                  \

@@ -60,22 +60,23 @@ static __always_inline int mt_take_block(__u64 address, mt_process_key process, 
     return bpf_map_delete_elem(&live, &key) == 0;
 }
 
-/* The site of the call in flight: finds or makes it, with its stack. Never fails: the process's overflow site takes the rest. */
-static __always_inline __u64 mt_site_of(const struct mt_thread* thread, struct mt_counters* c, struct mt_site** out) {
-    __u32 function = mt_signature_unpack(thread->call.cookie).function;
-    __u64 key = mt_site_key(thread->call.stack_hash, thread->call.process, function);
+/* The site of the call, whose stack that is: finds or makes it, with its stack. Never fails: the process's overflow site takes the rest. */
+static __always_inline __u64 mt_site_of(const struct mt_call* call, const struct mt_stack* stack, struct mt_counters* c,
+                                        struct mt_site** out) {
+    __u32 function = mt_signature_unpack(call->cookie).function;
+    __u64 key = mt_site_key(call->stack_hash, call->process, function);
     struct mt_site* site = bpf_map_lookup_elem(&sites, &key);
     if (!site) {
         struct mt_site fresh = {
-            .stack = thread->call.stack_hash,
-            .caller = thread->call.return_address,
-            .process = thread->call.process,
+            .stack = call->stack_hash,
+            .caller = call->return_address,
+            .process = call->process,
             .function = function,
         };
-        if (bpf_map_update_elem(&stacks, &thread->call.stack_hash, &thread->stack, BPF_ANY)) {
+        if (bpf_map_update_elem(&stacks, &call->stack_hash, stack, BPF_ANY)) {
             fresh.stack = 0;
             MT_COUNT(c, stacks_full);
-        } else if (thread->stack.flags & MT_STACK_TRUNCATED) {
+        } else if (stack->flags & MT_STACK_TRUNCATED) {
             MT_COUNT(c, stack_truncated);
         }
         /* Another thread may have made it meanwhile: then this fails and theirs is found. */
@@ -84,7 +85,7 @@ static __always_inline __u64 mt_site_of(const struct mt_thread* thread, struct m
     }
     if (!site) {
         MT_COUNT(c, sites_full);
-        key = MT_OVERFLOW_SITE_KEY(thread->call.process);
+        key = MT_OVERFLOW_SITE_KEY(call->process);
         site = bpf_map_lookup_elem(&sites, &key);
     }
     *out = site;
@@ -92,17 +93,18 @@ static __always_inline __u64 mt_site_of(const struct mt_thread* thread, struct m
 }
 
 /* Makes the call's result a live block. */
-static __always_inline void mt_add_block(const struct mt_thread* thread, __u64 address, struct mt_counters* c) {
-    struct mt_live_key key = {.address = address, .process = thread->call.process};
-    struct mt_live_block block = {.size = thread->call.size, .born_ns = bpf_ktime_get_ns(), .interval = thread->call.interval};
+static __always_inline void mt_add_block(const struct mt_call* call, const struct mt_stack* stack, __u64 address,
+                                         struct mt_counters* c) {
+    struct mt_live_key key = {.address = address, .process = call->process};
+    struct mt_live_block block = {.size = call->size, .born_ns = bpf_ktime_get_ns(), .interval = call->interval};
     struct mt_live_block missed;
     struct mt_site* site;
     long err;
 
-    block.site = mt_site_of(thread, c, &site);
+    block.site = mt_site_of(call, stack, c, &site);
     err = bpf_map_update_elem(&live, &key, &block, BPF_NOEXIST);
     if (err == -17 /* EEXIST */) {
-        if (mt_take_block(address, thread->call.process, &missed)) {
+        if (mt_take_block(address, call->process, &missed)) {
             mt_account_free(&missed);
             MT_COUNT(c, replaced_blocks);
         }

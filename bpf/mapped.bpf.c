@@ -170,7 +170,7 @@ static __always_inline int mt_mapped_enter(struct pt_regs* ctx) {
     if (!process) {
         return 0;
     }
-    MT_CONTRACT_COUNT(process->key, contract_hits);
+    MT_CONTRACT_COUNT(process->key, mapped_hits);
     if (mt_mapped_excluded(&signature, mt_mapped_argument(ctx, &arguments, signature.unless), process->key)) {
         return 0;
     }
@@ -249,7 +249,11 @@ static __always_inline int mt_mapped_leave(struct pt_regs* ctx) {
     __u64 pc = mt_instruction(ctx);
     __u32 size;
 
-    if (!process || !call) {
+    if (!process) {
+        return 0;
+    }
+    MT_CONTRACT_COUNT(process->key, mapped_returns);
+    if (!call) {
         return 0;
     }
     if (!mt_mapped_succeeded(signature.success, returned)) {
@@ -325,7 +329,7 @@ int mapped_probe(struct pt_regs* ctx) {
     if (!process) {
         return 0;
     }
-    MT_CONTRACT_COUNT(process->key, contract_hits);
+    MT_CONTRACT_COUNT(process->key, mapped_hits);
     call.cookie = bpf_usdt_cookie(ctx);
     signature = mt_mapped_unpack(call.cookie);
     call.id = signature.id == MT_MAPPED_THREAD || signature.id == MT_MAPPED_SELF

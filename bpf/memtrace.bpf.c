@@ -241,7 +241,7 @@ static __always_inline int leave_call(struct pt_regs* ctx) {
     }
     mt_settle_old_block(call, 1, c);
     if (call->kept) {
-        mt_add_block(thread, result, c);
+        mt_add_block(call, &thread->stack, result, c);
     }
     return 0;
 }

@@ -108,12 +108,48 @@ struct mt_weight {
     __u64 objects_variance; /* in units of 2^-16; saturates from R/S = 2^24 on */
 };
 
-/* `interval` is that of the record, 0: every allocation was recorded, else up to MT_MAX_INTERVAL. `weights` has MT_WEIGHTS entries. */
+/* In the place of an interval: the program has sampled (otel_memory:alloc), and says itself how many bytes the block stands for. */
+#define MT_TOLD_WEIGHT (1ull << 63)
+#define MT_MAX_TOLD_WEIGHT ((1ull << 40) - 1) /* more is taken for that: products must not wrap */
+
+static inline __u64 mt_told_interval(__u64 weight) {
+    return MT_TOLD_WEIGHT | (weight < MT_MAX_TOLD_WEIGHT ? weight : MT_MAX_TOLD_WEIGHT);
+}
+
+/* What mt_weigh would give where p is size / weight. No block stands for less than itself, and none of no bytes for more than one. */
+static inline void mt_weigh_told(__u64 size, __u64 weight, struct mt_weight* out) {
+    const __u64 excess = weight > size ? weight - size : 0;
+    const __u64 more = size != 0 ? (excess << MT_OBJECT_SHIFT) / size : 0; /* 2^16 (o - 1) */
+
+    out->bytes = size + excess;
+    out->objects = MT_OBJECT_ONE + more;
+    if (excess == 0) {
+        out->bytes_variance = 0;
+    } else if (out->bytes >> 32 == 0) {
+        out->bytes_variance = (out->bytes * excess + (1ull << (MT_BYTES_VARIANCE_SHIFT - 1))) >> MT_BYTES_VARIANCE_SHIFT;
+    } else {
+        out->bytes_variance = (out->bytes >> 8) * (excess >> 8);
+    }
+    if (more >> 39 != 0) {
+        out->objects_variance = ~0ull;
+    } else if (out->objects >> 32 == 0) {
+        out->objects_variance = (out->objects * more + (1ull << (MT_OBJECT_SHIFT - 1))) >> MT_OBJECT_SHIFT;
+    } else {
+        out->objects_variance = (out->objects >> 8) * (more >> 8);
+    }
+}
+
+/* `interval` is that of the record, 0: every allocation was recorded, else up to MT_MAX_INTERVAL, or mt_told_interval(). `weights` has
+ * MT_WEIGHTS entries. */
 static inline void mt_weigh(__u64 size, __u64 interval, const volatile __u32* weights, struct mt_weight* out) {
     const __u64 sampled_as = size != 0 ? size : 1;
     __u64 at, from, scaled, whole, rest;
     __u32 step;
 
+    if (interval & MT_TOLD_WEIGHT) {
+        mt_weigh_told(size, interval & ~MT_TOLD_WEIGHT, out);
+        return;
+    }
     out->bytes = size;
     out->objects = MT_OBJECT_ONE;
     out->bytes_variance = 0;

@@ -99,7 +99,7 @@ public:
     /// As the strategy says; `cleanup` is for `function` and `deferred`.
     resource_handle(T value, resource_info info, cleanup_strategy strategy, cleanup_function cleanup = {},
                     resource_manager& manager = resource_manager::process())
-        : node_(new detail::value_node<T>(std::move(value), std::move(info), strategy, std::move(cleanup))) {
+        : node_(make(value, info, strategy, cleanup)) {
         manager.enter(node_);
     }
     resource_handle(resource_handle&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
@@ -178,6 +178,34 @@ public:
     }
 
 private:
+    /// Sees to it that a value which finds no room is cleaned up as if it had been held for a moment.
+    struct value_guard {
+        T& value;
+        cleanup_strategy strategy;
+        cleanup_function& cleanup;
+        bool kept = false;
+
+        ~value_guard() {
+            if (kept) {
+                return;
+            }
+            if (strategy == cleanup_strategy::none) { // it is not to be destroyed: not here either
+                alignas(T) unsigned char elsewhere[sizeof(T)];
+                new (elsewhere) T(std::move(value));
+            } else if (cleanup) {
+                cleanup(value);
+            }
+        }
+    };
+
+    static detail::value_node<T>* make(T& value, resource_info& info, cleanup_strategy strategy, cleanup_function& cleanup) {
+        value_guard guard{value, strategy, cleanup};
+        // Memory comes first: where there is none, nothing has been moved.
+        auto* const node = new detail::value_node<T>(std::move(value), std::move(info), strategy, std::move(cleanup));
+        guard.kept = true;
+        return node;
+    }
+
     detail::value_node<T>* node_ = nullptr;
 };
 

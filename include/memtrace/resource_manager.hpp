@@ -15,6 +15,7 @@
 #include <array>
 #include <chrono>
 #include <limits>
+#include <new>
 #include <unordered_map>
 #include <vector>
 
@@ -44,7 +45,7 @@ struct emergency_result {
 
 /// Threads: any. Must outlive the handles that were made with it, unless shutdown() has emptied them. Callbacks of the program are
 /// called without locks; one must not pin or release the very resource that it is called for.
-class resource_manager {
+class resource_manager final : detail::fork_guard {
 public:
     static constexpr std::uint64_t kEverything = std::numeric_limits<std::uint64_t>::max();
 
@@ -54,11 +55,15 @@ public:
         return manager;
     }
 
-    explicit resource_manager(emergency_policy policy = {}) : policy_(policy) { managers().add(this); }
+    explicit resource_manager(emergency_policy policy = {}) : fork_guard(1), policy_(policy) {
+        managers().add(this);
+        enlist();
+    }
     /// Shuts down.
     ~resource_manager() {
         managers().remove(this);
         shutdown();
+        delist();
     }
     resource_manager(const resource_manager&) = delete;
     resource_manager& operator=(const resource_manager&) = delete;
@@ -77,7 +82,7 @@ public:
     }
 
     /// Frees what was released with strategy `deferred`, the youngest first. Returns how many.
-    std::size_t collect() { return collect_queue().released; }
+    std::size_t collect() noexcept { return collect_queue().released; }
 
     /// Frees everything, the youngest first: so children before parents. Handles are empty from then on; what is pinned is freed by its
     /// last pin. Not to be called while other threads use values that are not pinned. Can be used again after it. Returns how many.
@@ -115,7 +120,7 @@ public:
         auto result = collect_queue();
         result.level = level;
         if (result.freed_bytes < target_bytes) {
-            evict(level, target_bytes, result);
+            try_evict(level, target_bytes, result);
         }
         memtrace_cleanup_end(level, result.freed_bytes, result.released);
         return result;
@@ -180,12 +185,17 @@ private:
     static constexpr std::size_t kShards = 16; ///< neighbouring ids lie in different ones: threads rarely meet
 
     /// All managers, for the tracer that asks what is alive.
-    struct manager_list {
+    struct manager_list final : detail::fork_guard {
         std::mutex mutex;
         std::vector<resource_manager*> all;
         memtrace_announcer announcer{&announce_all, this, nullptr};
 
-        manager_list() { memtrace_add_announcer(&announcer); }
+        manager_list() : fork_guard(0) {
+            memtrace_add_announcer(&announcer);
+            enlist();
+        }
+        void before_fork() override { mutex.lock(); }
+        void after_fork() noexcept override { mutex.unlock(); }
         void add(resource_manager* manager) {
             const std::lock_guard<std::mutex> lock(mutex);
             all.push_back(manager);
@@ -204,6 +214,17 @@ private:
     static manager_list& managers() {
         static manager_list& list = *new manager_list;
         return list;
+    }
+
+    void before_fork() override {
+        for (auto& shard : shards_) {
+            shard.mutex.lock();
+        }
+    }
+    void after_fork() noexcept override {
+        for (auto& shard : shards_) {
+            shard.mutex.unlock();
+        }
     }
 
     registry_shard& shard_of(const detail::resource_node& node) noexcept { return shards_[node.id % kShards]; }
@@ -271,21 +292,61 @@ private:
     }
     detail::resource_node* take_queue() noexcept { return queued_.exchange(nullptr, std::memory_order_acquire); }
 
-    emergency_result collect_queue() {
-        std::vector<detail::node_reference> nodes;
-        for (auto* node = take_queue(); node; node = node->next_queued) {
-            nodes.emplace_back(node);
+    /// The two lists as one, the youngest first. They are linked by next_queued, and sorted so.
+    static detail::resource_node* merge(detail::resource_node* a, detail::resource_node* b) noexcept {
+        detail::resource_node* merged = nullptr;
+        auto** end = &merged;
+        while (a && b) {
+            auto*& younger = a->id > b->id ? a : b;
+            *end = younger;
+            end = &younger->next_queued;
+            younger = younger->next_queued;
         }
-        std::sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) { return a->id > b->id; });
+        *end = a ? a : b;
+        return merged;
+    }
+    /// Without memory of its own: it is wanted most where there is none.
+    static detail::resource_node* youngest_first(detail::resource_node* list) noexcept {
+        std::array<detail::resource_node*, 64> runs{}; // the i-th is empty, or of 2^i nodes
+        while (list) {
+            auto* run = std::exchange(list, list->next_queued);
+            run->next_queued = nullptr;
+            std::size_t i = 0;
+            for (; runs[i]; ++i) {
+                run = merge(std::exchange(runs[i], nullptr), run);
+            }
+            runs[i] = run;
+        }
+        detail::resource_node* sorted = nullptr;
+        for (auto* run : runs) {
+            sorted = merge(run, sorted);
+        }
+        return sorted;
+    }
+
+    emergency_result collect_queue() noexcept {
         emergency_result result;
-        for (const auto& node : nodes) {
-            if (node->leave_queue()) {
-                result.freed_bytes += node->bytes.load(std::memory_order_relaxed);
+        for (auto* node = youngest_first(take_queue()); node;) {
+            const detail::node_reference taken(std::exchange(node, node->next_queued));
+            if (taken->leave_queue()) {
+                result.freed_bytes += taken->bytes.load(std::memory_order_relaxed);
                 ++result.released;
-                finish(node.get());
+                finish(taken.get());
             }
         }
         return result;
+    }
+
+    /// Choosing takes some memory. Where there is none, what has been freed by then is the answer, and whoever asked is told so.
+    void try_evict(int level, std::uint64_t target_bytes, emergency_result& result) {
+#ifdef __cpp_exceptions
+        try {
+            evict(level, target_bytes, result);
+        } catch (const std::bad_alloc&) {
+        }
+#else
+        evict(level, target_bytes, result);
+#endif
     }
 
     void evict(int level, std::uint64_t target_bytes, emergency_result& result) {

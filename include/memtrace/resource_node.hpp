@@ -24,6 +24,7 @@
 #include <string>
 #include <utility>
 
+#include "memtrace/detail/fork_guard.hpp"
 #include "memtrace/probes.h"
 
 namespace memtrace {
@@ -66,9 +67,18 @@ inline std::uint64_t coarse_ns() noexcept {
 }
 
 /// Where pin and release wait for an eviction to end. One for all: evictions are rare.
-struct eviction_gate {
+struct eviction_gate final : fork_guard {
+    eviction_gate() : fork_guard(2) { enlist(); }
+    void before_fork() override { mutex.lock(); }
+    void after_fork() noexcept override { mutex.unlock(); }
+    void in_child() noexcept override {
+        renew(ended);
+        process.fetch_add(1, std::memory_order_relaxed);
+    }
+
     std::mutex mutex;
     std::condition_variable ended;
+    std::atomic<std::uint32_t> process{0}; ///< differs from the parent's in each child of a fork
     static eviction_gate& get() {
         static eviction_gate& gate = *new eviction_gate; // never destroyed: handles in static variables outlive what could be
         return gate;
@@ -150,7 +160,7 @@ public:
     /// True: nobody uses it, nor will until end_eviction().
     bool begin_eviction() noexcept {
         std::uint32_t expected = 0;
-        return state_.compare_exchange_strong(expected, kEvicting, std::memory_order_acq_rel);
+        return state_.compare_exchange_strong(expected, evicting_here(), std::memory_order_acq_rel);
     }
     void end_eviction(bool freed) noexcept {
         auto& gate = eviction_gate::get();
@@ -195,9 +205,18 @@ private:
     static constexpr std::uint32_t kOrphaned = 1U << 30;
     static constexpr std::uint32_t kEvicting = 1U << 31;
 
+    /// While it is evicted there are no pins: in their place stands in which process.
+    static std::uint32_t evicting_here() noexcept {
+        return kEvicting | (eviction_gate::get().process.load(std::memory_order_relaxed) & (kQueued - 1));
+    }
+
     std::uint32_t wait_for_eviction() noexcept {
         auto& gate = eviction_gate::get();
         std::unique_lock<std::mutex> lock(gate.mutex);
+        if (auto seen = state_.load(std::memory_order_relaxed); seen & kEvicting && seen != evicting_here()) {
+            // A fork's child: who evicted it is not here. What is left of the value nobody knows, so it is never freed.
+            state_.compare_exchange_strong(seen, kGone, std::memory_order_acq_rel);
+        }
         gate.ended.wait(lock, [this] { return !(state_.load(std::memory_order_relaxed) & kEvicting); });
         return state_.load(std::memory_order_acquire);
     }

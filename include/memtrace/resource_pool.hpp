@@ -131,11 +131,16 @@ private:
 };
 
 template <typename T>
-struct resource_pool<T>::core {
+struct resource_pool<T>::core final : private detail::fork_guard {
     core(pool_options options_, create_function create_, health_function healthy_, std::function<void(T&)> cleanup_,
          resource_manager& manager_)
-        : options(std::move(options_)), create(std::move(create_)), healthy(std::move(healthy_)), cleanup(std::move(cleanup_)),
-          manager(manager_), limit(options.limit) {}
+        : fork_guard(2), options(std::move(options_)), create(std::move(create_)), healthy(std::move(healthy_)),
+          cleanup(std::move(cleanup_)), manager(manager_), limit(options.limit) {
+        enlist();
+    }
+    ~core() { delist(); }
+    core(const core&) = delete;
+    core& operator=(const core&) = delete;
 
     using deadline_type = std::chrono::steady_clock::time_point;
 
@@ -225,6 +230,10 @@ struct resource_pool<T>::core {
     }
 
 private:
+    void before_fork() override { mutex.lock(); }
+    void after_fork() noexcept override { mutex.unlock(); }
+    void in_child() noexcept override { renew(freed); }
+
     /// Gives a place back where taking failed, or threw.
     struct reservation {
         core& pool;

@@ -157,7 +157,11 @@ public:
                 detail::make_pointer_block<Deleter>(object, std::forward<Deleter>(unique.get_deleter()), std::allocator<char>());
             unique.release();
             pointer_ = object;
-            begin(std::addressof(*object), made);
+            if constexpr (std::is_void_v<Y>) {
+                begin(object, made);
+            } else {
+                begin(std::addressof(*object), made);
+            }
         }
     }
 

@@ -8,10 +8,11 @@ BENCH_C     := $(patsubst tests/bench/%.c,$(BENCH_OUT)/%,$(wildcard tests/bench/
 MICRO_SRCS  := $(wildcard tests/bench/micro/*.cpp)
 MICRO_OBJS  := $(MICRO_SRCS:%.cpp=$(OUT)/%.o)
 
+BENCH_LIBS_leveldb_load = -lleveldb
 $(BENCH_TOOLS): $(BENCH_OUT)/%: $(OUT)/tests/bench/%.o $(OUT)/libmemtrace.a
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ $(BENCH_LIBS_$*) $(LDLIBS)
 
 BENCH_FLAGS_pages_cost = -fno-omit-frame-pointer
 BENCH_FLAGS_resources_cost = -fno-omit-frame-pointer

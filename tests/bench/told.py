@@ -5,22 +5,27 @@
 
 untraced     nobody listens
 traced       memtrace writes a record of each
-sampled out  the kernel half leaves the object out (sampled_mask in bpf/contract.h). memtrace never asks for that yet: bpftool sets it
+sampled out  the kernel half leaves the object out (mt_in_sample in bpf/contract.h). memtrace comes to that by itself where need be: here bpftool
+             sets the mask
+flood        how many a second are heard of before the first is lost, by 1, 2 and 4 programs at once; and what the report says then
+cleanup      from asking for an emergency cleanup to the end of it, as `memtrace cleanup` says
 """
 
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
-from memtrace_runner import Memtrace, counters  # noqa: E402
+from memtrace_runner import MEMTRACE, Memtrace, counters  # noqa: E402
 from targets import Target  # noqa: E402
 
 BPFTOOL = shutil.which("bpftool") or "/usr/sbin/bpftool"
@@ -37,18 +42,11 @@ def bpftool(*words):
 
 
 def leave_all_out(pid):
-    """Of the process that memtrace follows: no object is in the sample any more, but one in 2^32."""
-    key = ["hex", *(f"{byte:02x}" for byte in pid.to_bytes(4, "little"))]
-    for found in bpftool("list"):
-        if found.get("name", "").startswith("contract_proc"):
-            entries = {tuple(entry["key"]): entry["value"] for entry in bpftool("dump", "id", found["id"])}
-            if (value := entries.get(tuple(f"0x{byte}" for byte in key[1:]))) is None:
-                continue
-            mask = ["ff"] * 4
-            old = [byte.removeprefix("0x") for byte in value]
-            bpftool("update", "id", found["id"], "key", *key, "value", "hex", *old[:8], *mask, *old[12:])
-            return
-    raise SystemExit("memtrace does not follow it")
+    """Of the only process that the memtrace with that pid follows: no object is in the sample any more, but one in 2^32."""
+    held = {int(number) for info in Path(f"/proc/{pid}/fdinfo").iterdir() for number in re.findall(r"^map_id:\s*(\d+)$", info.read_text(), re.MULTILINE)}
+    samples = [found["id"] for found in bpftool("list") if found["id"] in held and found.get("name", "").startswith("contract_sampl")]
+    assert len(samples) == 1, samples
+    bpftool("update", "id", samples[0], "key", "hex", *["00"] * 4, "value", "hex", *["ff"] * 4)
 
 
 def measure(arm, directory):
@@ -58,7 +56,7 @@ def measure(arm, directory):
         pid = target.ready()
         memtrace = None if arm == "untraced" else Memtrace.attach(directory, pid)
         if arm == "sampled out":
-            leave_all_out(pid)
+            leave_all_out(memtrace.process.pid)
         before = cpu_ns(pid)
         target.go()
         target.truth()
@@ -69,6 +67,36 @@ def measure(arm, directory):
             left_out = said["contract_sampled_out"]
             assert left_out >= 2 * pairs if arm == "sampled out" else left_out == 0, said
     return spent / (OPERATIONS_EACH * pairs)
+
+
+def flood(programs, directory):
+    """Events a second that these many programs tell of, how many were lost, and what the report says of a sample."""
+    targets = [Target.start("contract", ["--pairs", 100_000]) for _ in range(programs)]
+    try:
+        with Memtrace.attach(directory, [target.ready() for target in targets], "--sample", "auto", "--max-overhead", "100%") as memtrace:
+            begin = time.monotonic()
+            for target in targets:
+                target.go()
+            for target in targets:
+                target.truth(600)
+            took = time.monotonic() - begin
+            reports = memtrace.stop_all()
+    finally:
+        for target in targets:
+            target.close()
+    hits = sum(counters(report)["contract_hits"] for report in reports)
+    lost = sum(report["coverage"]["lost"].get("contract_records_lost", 0) for report in reports)
+    return hits / took, lost, max(report["references"]["sampled_one_in"] for report in reports)
+
+
+def cleanup(_directory):
+    """Milliseconds, and what it says."""
+    with Target.start("contract") as target:
+        target.ready()
+        target.go()
+        target.truth()
+        said = subprocess.run([MEMTRACE, "cleanup", "--pid", str(target.pid)], capture_output=True, text=True, check=True).stdout
+    return float(re.search(r"([\d.]+) ms after it was asked", said)[1])
 
 
 def main():
@@ -84,6 +112,12 @@ def main():
                 values.append(measure(arm, directory))
     for arm, values in figures.items():
         print(f"{arm:<12} {statistics.median(values):9.2f} ns ({min(values):.2f} to {max(values):.2f})")
+    with tempfile.TemporaryDirectory() as directory:
+        for programs in (1, 2, 4):
+            rate, lost, one_in = max(flood(programs, directory) for _ in range(rounds))
+            print(f"flood of {programs}  {rate:9,.0f} events/s, {lost:,} lost, one object in {one_in} heard of")
+        times = [cleanup(directory) for _ in range(rounds)]
+        print(f"cleanup      {statistics.median(times):9.1f} ms ({min(times):.1f} to {max(times):.1f})")
     return 0
 
 

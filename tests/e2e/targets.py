@@ -196,6 +196,10 @@ class Target:
         except subprocess.TimeoutExpired:
             raise self._error(f"did not exit within {timeout} s") from None
 
+    def read_line(self, timeout=PATIENCE_S):
+        """The next line that it says."""
+        return self._read_until(lambda text: True, timeout)
+
     def alive(self):
         return self.process.poll() is None
 

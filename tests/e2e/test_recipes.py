@@ -92,7 +92,7 @@ def test_a_program_without_the_mistake_reports_nothing(tmp_path, recipe):
     kind = CASES[recipe][1]
     report = kept(tmp_path, recipe, options_of(recipe), [kind], keep=False)
     assert findings(report) == [] and of_kind(report, kind) == []
-    assert counters(report)["contract_hits"] > 0
+    assert counters(report)["mapped_hits"] > 0
 
 
 def test_what_is_known_of_a_statement(tmp_path):

@@ -5,7 +5,7 @@ FUZZ_CXX     ?= clang++-19
 FUZZ_SECONDS ?= 30
 
 FUZZ_SRCS_placement     := user/kernel/placement.cpp
-FUZZ_SRCS_recipes       := user/config/recipes.cpp user/config/recipe_signature.cpp user/config/options.cpp
+FUZZ_SRCS_recipes       := $(filter-out user/config/alert_config.cpp,$(wildcard user/config/*.cpp)) user/base/listen_address.cpp
 FUZZ_SRCS_recording     := user/store/recording.cpp user/store/event_codec.cpp
 FUZZ_SRCS_symbol        := $(wildcard user/symbol/*.cpp) user/base/clock.cpp
 # The renderers and the parser; not what makes a Report out of the model.

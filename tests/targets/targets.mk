@@ -12,6 +12,9 @@ TARGET_FLAGS_own_malloc    = -rdynamic -fno-builtin
 TARGET_FLAGS_contract      = -Iinclude
 TARGET_FLAGS_deep_stack    = -Iinclude
 TARGET_FLAGS_holder        = -Iinclude
+TARGET_FLAGS_sdk_cases     = -Iinclude
+TARGET_FLAGS_told_flood    = -Iinclude
+TARGET_FLAGS_told_stacks   = -Iinclude
 
 # libc would load the unwinder when it first needs it, and tracing see it too late for the calls in flight of a moment later.
 TARGET_LIBS_thread_exit = -Wl,--no-as-needed -lgcc_s
@@ -22,6 +25,11 @@ TARGET_FLAGS_stacks = -O2 -fomit-frame-pointer -fexceptions
 TARGET_FLAGS_static_malloc   = -static
 TARGET_FLAGS_static_stripped = -static -s
 TARGET_FLAGS_map_pages_stripped = -static -s
+
+# No function of an allocator to be found: what it tells of itself is all there is.
+TARGET_FLAGS_told_heap_stripped = -static -s
+TARGET_LIBS_told_heap = -lm
+TARGET_LIBS_told_heap_stripped = -lm
 
 # Shared objects that targets load at run time.
 TARGETS += $(OUT)/targets/libleaky.so $(OUT)/targets/liballocator.so
@@ -45,5 +53,7 @@ $(OUT)/targets/leak_rust $(OUT)/targets/leak_rust_v0: $(OUT)/targets/%: tests/ta
 $(patsubst %,$(OUT)/targets/%,churn8 cross_thread_free exception_crew hostile spin use_malloc): tests/targets/crew.h
 $(patsubst %,$(OUT)/targets/%,dlopen_late exec_self fork_child hostile): tests/targets/self.h
 $(patsubst %,$(OUT)/targets/%,liballocator.so own_malloc): tests/targets/arena.h
+$(OUT)/targets/told_heap_stripped: tests/targets/told_heap.c
 $(OUT)/targets/static_stripped: tests/targets/static_malloc.c
 $(OUT)/targets/map_pages_stripped: tests/targets/map_pages.c
+$(OUT)/targets/sdk_cases $(OUT)/targets/told_flood: $(wildcard include/memtrace/*.h include/memtrace/*.hpp include/memtrace/detail/*.hpp)

@@ -151,6 +151,27 @@ TEST(Recipes, ComplaintsSayWhere) {
     EXPECT_EQ(behind("\"a\\nb\" = 1").find('\n'), std::string::npos);
 }
 
+/// Found by fuzzing, as what follows.
+TEST(Recipes, LettersOutsideOfQuotesAndCommentsAreSaid) {
+    for (const std::string& text : {"p\xC4\xB8T", "\xC3\xA9 = 1", "a = \xE2\x80\x83", "a = 1 \x01", "a = \"\\\xC3\xA9\""}) {
+        const auto parsed = parse_recipes("# \xC3\xA9\na = '''\n\xC3\xA9'''\n" + text, "a.toml");
+        ASSERT_FALSE(parsed);
+        EXPECT_EQ(parsed.error().message,
+                  "a.toml:4: a character that belongs into quotes or a comment, and not right behind a backslash");
+    }
+    EXPECT_TRUE(parse_recipes("\xEF\xBB\xBF[alerts]\n# \xC3\xA9\n[[alert]]\nname = \"\\\"\xC3\xA9\"\nother = '\\'\n", "a.toml"));
+}
+
+/// Found by fuzzing: the library asserted what the file is to decide.
+TEST(Recipes, AHeaderThatBeginsWithNoKeyIsSaid) {
+    for (const std::string text :
+         {std::string("[\0esource]]\n", 12), std::string("[[\x01]]"), std::string("[+]"), std::string("[ =")}) {
+        const auto parsed = parse_recipes(text, "a.toml");
+        ASSERT_FALSE(parsed);
+        EXPECT_EQ(parsed.error().message.rfind("a.toml:1", 0), 0U) << parsed.error().message;
+    }
+}
+
 TEST(Recipes, MayStandBesideOtherThings) {
     const auto parsed = parse_recipes("[alerts]\ndefaults = true\n[[alert]]\nname = \"a\"\n" + std::string(kHead), "a.toml");
     ASSERT_TRUE(parsed) << parsed.error().message;

@@ -168,5 +168,71 @@ TEST(RenderDiff, ControlSequencesDoNotReachTheTerminal) {
                 contains(diff_of(sample_report(), evil, {.colour = true}), "\x1b[1mnew"));
 }
 
+// ---- what a program tells of itself -------------------------------------------------------------------------------------------
+
+ReportCycle cycle_of(const std::string& a, const std::string& b, const std::string& function, std::uint64_t count) {
+    ReportCycle cycle;
+    cycle.objects = {{"0x10", a, 64, 1, 0}, {"0x20", b, 32, 1, 0}};
+    cycle.handles = {{"0x10", "0x20", "0x18", site(function, 1, 1).stack}, {"0x20", "0x10", "0x28", {}}};
+    cycle.bytes = 96;
+    cycle.count = count;
+    cycle.total_bytes = 96 * count;
+    return cycle;
+}
+
+ReportResource leaked(const std::string& kind, const std::string& id, const std::string& function) {
+    ReportResource resource;
+    resource.kind = kind;
+    resource.id = id;
+    resource.state = "leaked";
+    resource.acquired_at = site(function, 1, 1).stack;
+    return resource;
+}
+
+TEST(RenderDiff, NewCyclesErrorsLeaksAndKindsThatGrew) {
+    Report before = report_with({site("same", 10, 1)});
+    before.references.cycles = {cycle_of("Session", "Cursor", "peer", 1), cycle_of("Page", "Page", "page", 2)};
+    before.resources.listed = {leaked("cursor", "1", "cursor")};
+    before.resources.kinds = {{.kind = "cursor", .live = 3, .leaked = 1}, {.kind = "file", .live = 9}};
+    Report after = later(before);
+    // The same ones by other addresses, the one way round or the other, and one more of them.
+    after.references.cycles = {cycle_of("Cursor", "Session", "peer", 2), cycle_of("Page", "Page", "page", 2)};
+    std::swap(after.references.cycles[0].handles[0], after.references.cycles[0].handles[1]);
+    after.references.errors.resize(1);
+    after.references.errors[0].kind = "double_release";
+    after.references.errors[0].type = "Buffer";
+    after.references.errors[0].count = 5;
+    after.resources.listed = {leaked("cursor", "7", "cursor"), leaked("cursor", "8", "cursor"), leaked("fd", "3", "file")};
+    after.resources.kinds = {
+        {.kind = "cursor", .live = 8, .leaked = 2}, {.kind = "fd", .live = 1, .leaked = 1}, {.kind = "file", .live = 4}};
+    EXPECT_EQ(diff_of(before, after), R"(memtrace diff  2026-01-02T03:04:05.678Z -> 2026-01-02T03:05:05.678Z (1m00s later)
+lightning (pid 1234)
+live      10 B -> 10 B (+0 B), 1 -> 1 block (+0)
+
+new cycles of references: 1
+  +1  1 -> 2  cycle of 2 objects: Cursor Session
+      #0 open_peer (cursor.cpp:42:11) [lightning+0x1234]
+      #1 main (main.cpp:7) [lightning+0x1000]
+
+new reference errors: 1
+  +5  0 -> 5  double_release of Buffer
+
+newly leaked resources: 2
+  +1  1 -> 2  cursor, leaked
+      #0 open_cursor (cursor.cpp:42:11) [lightning+0x1234]
+      #1 main (main.cpp:7) [lightning+0x1000]
+  +1  0 -> 1  fd, leaked
+      #0 open_file (cursor.cpp:42:11) [lightning+0x1234]
+      #1 main (main.cpp:7) [lightning+0x1000]
+
+kinds of resources that grew: 2
+  +5  3 -> 8  cursor, leaked 1 -> 2
+  +1  0 -> 1  fd, leaked 0 -> 1
+
+1 site unchanged
+)");
+    EXPECT_NE(diff_of(after, after).find("nothing changed"), std::string::npos);
+}
+
 } // namespace
 } // namespace memtrace

@@ -196,6 +196,42 @@ TEST(Weights, VariancesAgreeWithHorvitzAndThompson) {
     }
 }
 
+TEST(Weights, ToldOnesAreThoseOfADrawOfTheSameProbability) {
+    for (const std::uint64_t interval : intervals()) {
+        for (const auto size : sizes_for(interval)) {
+            const auto p = true_p(size, interval);
+            const auto whole = static_cast<std::uint64_t>(std::llround(static_cast<long double>(size) / p));
+            const auto told = weigh(size, mt_told_interval(whole));
+            const auto w = static_cast<long double>(whole);
+            const auto s = static_cast<long double>(size);
+            EXPECT_EQ(told.bytes, whole);
+            EXPECT_NEAR(std::ldexp(static_cast<long double>(told.objects), -MT_OBJECT_SHIFT) / (w / s), 1, 2e-5)
+                << size << ' ' << whole;
+            const auto variance = std::ldexp(static_cast<long double>(told.bytes_variance), MT_BYTES_VARIANCE_SHIFT);
+            EXPECT_NEAR(variance, w * (w - s), 1e-5L * w * (w - s) + 65536) << size << ' ' << whole;
+            if (w / s < 1 << 23) {
+                const auto objects = std::ldexp(static_cast<long double>(told.objects_variance), -MT_OBJECTS_VARIANCE_SHIFT);
+                EXPECT_NEAR(objects, w / s * (w / s - 1), 1e-4L * (w / s) * (w / s - 1) + 1e-4L) << size << ' ' << whole;
+            }
+        }
+    }
+}
+
+TEST(Weights, ToldOnesThatMakeNoSenseStandForTheBlockAlone) {
+    for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{4096}, ~std::uint64_t{0} >> 1}) {
+        for (const std::uint64_t whole : {std::uint64_t{0}, size / 2, size}) {
+            const auto told = weigh(size, mt_told_interval(whole));
+            EXPECT_EQ(told.bytes, size);
+            EXPECT_EQ(told.objects, MT_OBJECT_ONE);
+            EXPECT_EQ(told.bytes_variance, 0U);
+            EXPECT_EQ(told.objects_variance, 0U);
+        }
+    }
+    EXPECT_EQ(weigh(0, mt_told_interval(1000)).bytes, 1000U); // told of no bytes that stand for some: they do
+    EXPECT_EQ(weigh(0, mt_told_interval(1000)).objects, MT_OBJECT_ONE);
+    EXPECT_EQ(weigh(1, mt_told_interval(~std::uint64_t{0})).bytes, MT_MAX_TOLD_WEIGHT);
+}
+
 TEST(Weights, LargestSizesDoNotOverflow) {
     for (const auto interval : intervals()) {
         for (int bit = 35; bit < 64; ++bit) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <new>
@@ -413,6 +414,34 @@ TYPED_TEST(SharedOwnership, UniquePtrIsTakenOver) {
     std::unique_ptr<Counted, const CountingDeleter&> by_reference(new Counted, shared);
     typename TypeParam::template ptr<Counted>(std::move(by_reference)).reset();
     EXPECT_EQ(calls, 2);
+}
+
+/// Of what it points to nothing is known but how to end it.
+struct VoidDeleter {
+    int* calls;
+    void operator()(void* memory) const {
+        ++*calls;
+        std::free(memory);
+    }
+};
+
+TYPED_TEST(SharedOwnership, UniquePtrToVoidIsTakenOver) {
+    int calls = 0;
+    std::unique_ptr<void, VoidDeleter> unique(std::malloc(10), VoidDeleter{&calls});
+    auto* const raw = unique.get();
+    typename TypeParam::template ptr<void> memory(std::move(unique));
+    EXPECT_EQ(memory.get(), raw);
+    EXPECT_EQ(memory.use_count(), 1);
+    memory = std::unique_ptr<void, VoidDeleter>(std::malloc(20), VoidDeleter{&calls});
+    EXPECT_EQ(calls, 1);
+    typename TypeParam::template ptr<const void> other = memory;
+    memory.reset();
+    EXPECT_EQ(calls, 1);
+    other.reset();
+    EXPECT_EQ(calls, 2);
+    EXPECT_EQ(
+        (typename TypeParam::template ptr<void>(std::unique_ptr<void, VoidDeleter>(nullptr, VoidDeleter{&calls})).use_count()),
+        0);
 }
 
 // ---- copies, moves, assignments --------------------------------------------------------------------------------------------------

@@ -80,6 +80,9 @@ Status Collector::follow(std::int32_t pid, Stage stage, bool children) {
     process.key = *key;
     if (auto status = start_process(pid, process, stage); !status) {
         unwind_.forget(process.key);
+        if (told_) {
+            told_->forget(pid);
+        }
         release({process.key});
         tracer_.remove_process(process.key);
         return status;
@@ -126,6 +129,9 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
             mappings = std::move(now);
         }
     }
+    if (auto status = look_for_told_heap(pid, process, *mappings, stage == Stage::running); !status) {
+        return status;
+    }
     if (process.started.sources.empty() && stage == Stage::running) {
         if (auto status = miss_allocator(pid, info->comm); !status) {
             return status;
@@ -137,7 +143,8 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
     sink_(process.started);
     tell_mode(process);
     tracer_.set_sampling(process.key, knobs_.interval_bytes);
-    if (auto status = tracer_.watch(process.key, watch_allocations_, watch_frees_); !status) {
+    const bool told = listens(pid);
+    if (auto status = tracer_.watch(process.key, watch_allocations_ && !told, watch_frees_ && !told); !status) {
         return status;
     }
     process.counters = tracer_.read_counters(process.key);
@@ -163,8 +170,12 @@ void Collector::watch_pages(PageTracer& tracer) {
     pages_.emplace(tracer, sink_, interner());
 }
 
-void Collector::watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes) {
+void Collector::watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes,
+                               std::optional<double> budget) {
     contract_.emplace(std::move(load), sink_, interner(), [](const std::string& text) { say(text); });
+    if (budget) {
+        contract_->keep_to(*budget);
+    }
     if (recipes) {
         contract_->follow_recipes(std::move(*recipes));
     }
@@ -203,6 +214,7 @@ void Collector::learn_modules(std::int32_t pid, Followed& process, const std::ve
     process.code.learn(pid, mappings, [&](const Mapping& mapping, const std::string& open_path, const ElfFile* elf) {
         const ModuleId module{next_module_++};
         sink_(ModuleMapped{module, process.id, mapping.path, elf != nullptr ? elf->build_id : ""});
+        process.program = mapping.path == process.started.exe ? module : process.program;
         symbolizer_.add_module(module, {mapping.path, open_path, "/proc/" + std::to_string(pid) + "/root", -1});
         return module;
     });
@@ -229,6 +241,9 @@ void Collector::rescan(std::int32_t pid, bool held) {
     }
     const auto sources = found->second.started.sources.size();
     (void)attach_objects(pid, found->second, *mappings);
+    if (auto status = look_for_told_heap(pid, found->second, *mappings, false); !status) {
+        say(status.error().message);
+    }
     if (const auto now = found->second.started.sources.size(); now != sources) {
         found->second.late_objects += held || sources == 0 ? 0 : now - sources; // the first ones begin it
         sink_(found->second.started);
@@ -252,6 +267,9 @@ void Collector::end(std::int32_t pid, EndReason reason) {
     tell_end(found->second, reason);
     unwind_.forget(found->second.key);
     tracer_.remove_process(found->second.key);
+    if (told_) {
+        told_->forget(pid);
+    }
     if (pages_) {
         pages_->end(pid);
     }
@@ -298,6 +316,9 @@ void Collector::deactivate(const std::vector<std::int32_t>& pids) {
         if (contract_) { // takes away the probes of recipes, whose calls in flight are waited for with the heap's
             contract_->deactivate(pid);
         }
+        if (told_) {
+            told_->silence(pid);
+        }
     }
     release(keys);
 }
@@ -337,6 +358,10 @@ void Collector::on_exec(const mt_event& event) {
         resources_->read_records();
     }
     tell_end(old, EndReason::exec);
+    if (told_) { // the new image may have no such probes, and is looked at anew
+        told_->forget(pid);
+        std::erase_if(old.started.sources, [](const auto& source) { return source.starts_with(kToldHeapProvider); });
+    }
     tracer_.forget_image(old.key);
     unwind_.forget(old.key);
     Followed process;

@@ -21,6 +21,7 @@
 #include "app/governor.hpp"
 #include "app/page_collector.hpp"
 #include "app/resource_collector.hpp"
+#include "app/told_heap.hpp"
 #include "app/unwind_loader.hpp"
 #include "base/fd.hpp"
 #include "base/result.hpp"
@@ -55,9 +56,15 @@ public:
     [[nodiscard]] int pages_fd() const { return pages_ ? pages_->records_fd() : -1; }
     void read_pages() { pages_->read_records(); }
     /// The contract tier: as the pages tier, and the programs' own probes are attached to.
-    void watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes);
+    /// `budget`: as ContractCollector::keep_to; none: every object is heard of.
+    void watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes, std::optional<double> budget);
     [[nodiscard]] int contract_fd() const { return contract_ ? contract_->records_fd() : -1; }
     void read_contract() { contract_->read_records(); }
+
+    /// Processes that tell of a sample of their heap themselves are listened to in the place of probes on their allocator, where these are
+    /// not asked for: with --allocator otel_memory, where no function of an allocator is found, and where probes on these are too dear
+    /// for anything but windows. Then until they end.
+    void watch_told_heaps(ToldHeap::Load load);
 
     /// The resources tier: as the pages tier. `tracer`, which tells of `families`, must outlive this.
     void watch_resources(ResourceTracer& tracer, ResourceFamilies families);
@@ -139,9 +146,17 @@ private:
         std::vector<std::uint64_t> cohorts; ///< that births are told of (CohortsCut)
         mt_counters load_counters{};        ///< as of take_load
         std::uint64_t load_cpu_ns = 0;
-        std::uint64_t unwatched_ns = 0; ///< when frees went unwatched last; 0 = never
+        std::uint64_t unwatched_ns = 0;  ///< when frees went unwatched last; 0 = never
+        std::uint64_t told_interval = 0; ///< mean distance of the samples that it tells of, as its records say; 0 = unknown
+        ModuleId program;                ///< its executable file
     };
     void tell_mode(const Followed& process);
+    [[nodiscard]] bool listens(std::int32_t pid) const { return told_ && told_->listens(pid); }
+    [[nodiscard]] bool prefers_told(const Followed& process, bool has_libraries) const;
+    /// Looks for what the process tells of its heap, and listens where that is preferred.
+    Status look_for_told_heap(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings, bool has_libraries);
+    Status listen(std::int32_t pid, Followed& process);
+    void note_told_interval(Followed& process, const mt_live_block& block);
 
     Status start_process(std::int32_t pid, Followed& process, Stage stage);
     /// Without an allocator: an error, or a note where the pages tier can do without.
@@ -156,6 +171,7 @@ private:
     std::uint16_t allocator_index(const std::string& name);
     std::optional<Frame> locate(std::int32_t pid, Followed& process, std::uint64_t address);
     StackId intern_stack(std::int32_t pid, Followed& process, const mt_site& site);
+    void cut_to_caller(std::int32_t pid, Followed& process, mt_stack& stack);
     StackId intern_addresses(std::int32_t pid, Followed& process, const mt_stack& stack);
     /// The same for the other tiers, which know a process by its pid.
     std::function<StackId(std::int32_t pid, const mt_stack&)> interner();
@@ -185,6 +201,7 @@ private:
     std::deque<mt_event> untold_; ///< what the kernel half has reported and nobody has acted on
     std::optional<PageCollector> pages_;
     std::optional<ContractCollector> contract_;
+    std::optional<ToldHeap> told_;
     std::optional<ResourceCollector> resources_;
     std::vector<Owner> owners_; ///< by slot; as of the tick's start
     std::vector<std::string> allocators_;

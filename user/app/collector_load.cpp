@@ -2,12 +2,18 @@
 #include <algorithm>
 
 #include "app/collector.hpp"
+#include "app/message.hpp"
 #include "base/clock.hpp"
 #include "proc/process.hpp"
 
 namespace memtrace {
 
 void Collector::tell_mode(const Followed& process) {
+    if (listens(process.started.pid)) {
+        sink_(ModeChanged{process.id, TraceMode::sampled, process.told_interval, 0, 0, 0,
+                          "the program samples, and tells of it by otel_memory's probes"});
+        return;
+    }
     sink_(ModeChanged{process.id, knobs_.mode, knobs_.interval_bytes, knobs_.window_s, knobs_.period_s, budget_, mode_reason_});
 }
 
@@ -15,7 +21,16 @@ void Collector::set_mode(const GovernorKnobs& knobs, double budget, const std::s
     knobs_ = knobs;
     budget_ = budget;
     mode_reason_ = reason;
-    for (const auto& [pid, process] : followed_) {
+    for (auto& [pid, process] : followed_) {
+        if (told_ && !told_->listens(pid) && told_->has_probes(pid) && prefers_told(process, false)) {
+            if (auto status = listen(pid, process); !status) {
+                say(status.error().message);
+            } else {
+                say("process " + std::to_string(pid) +
+                    " tells of a sample of its heap itself (otel_memory): that, and no windows");
+                sink_(process.started);
+            }
+        }
         tracer_.set_sampling(process.key, knobs.interval_bytes);
         tell_mode(process);
     }
@@ -26,6 +41,9 @@ Status Collector::watch(bool allocations, bool frees) {
     watch_allocations_ = allocations;
     watch_frees_ = frees;
     for (auto& [pid, process] : followed_) {
+        if (listens(pid)) {
+            continue;
+        }
         if (auto status = tracer_.watch(process.key, allocations, frees); !status && read_process_info(pid)) {
             return status;
         }
@@ -38,6 +56,11 @@ GovernorInterval Collector::take_load() {
     GovernorInterval load;
     for (auto& [pid, process] : followed_) {
         const auto now = tracer_.read_counters(process.key);
+        if (listens(pid)) { // there is nothing that it could govern
+            process.load_counters = now;
+            process.load_cpu_ns = 0;
+            continue;
+        }
         const auto hits = [&](mt_counter counter) {
             return static_cast<double>(now.value[counter] - process.load_counters.value[counter]);
         };
@@ -50,7 +73,7 @@ GovernorInterval Collector::take_load() {
             process.load_cpu_ns = usage->cpu_ns;
         }
         load.cpu_seconds += static_cast<double>(cpu_ns) / static_cast<double>(kNanosPerSecond);
-        load.added_ns += tracer_.probe_ns(process.load_counters, now, cpu_ns, 0); // of the heap alone: that is what it governs
+        load.added_ns += tracer_.probe_ns(process.load_counters, now, cpu_ns, {}); // of the heap alone: that is what it governs
         process.load_counters = now;
     }
     // Where a return can be declined, those that are seen are the allocations that were kept; else it is not known how many were.

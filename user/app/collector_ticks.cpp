@@ -71,6 +71,9 @@ StackId Collector::intern_stack(std::int32_t pid, Followed& process, const mt_si
         stack->certain = 1;
         stack->address[0] = site.caller;
     }
+    if (unpack_function(site.function) == kToldFunctionIndex) {
+        cut_to_caller(pid, process, *stack);
+    }
     return intern_addresses(pid, process, *stack);
 }
 
@@ -111,8 +114,11 @@ SiteId Collector::intern_site(std::int32_t pid, Followed& process, std::uint64_t
         sent_samples_.emplace_back().site = entry->second;
         const std::uint16_t function = unpack_function(site.function);
         const std::uint16_t label = unpack_label(site.function);
+        const std::string name = function == kToldFunctionIndex && !overflow       ? kToldFunction
+                                 : overflow || function >= function_table().size() ? kOverflowFunction
+                                                                                   : function_table()[function].name;
         sink_(SiteDefined{entry->second, process.id, stack, overflow || label >= allocators_.size() ? "" : allocators_[label],
-                          overflow || function >= function_table().size() ? kOverflowFunction : function_table()[function].name});
+                          name});
     }
     process.sites[key] = entry->second;
     return entry->second;
@@ -140,7 +146,15 @@ void Collector::index_owners() {
 void Collector::sample_usage(std::int32_t pid, Followed& process, const mt_counters& counters) {
     if (const auto usage = read_process_usage(pid)) {
         const auto cpu_ns = usage->cpu_ns - std::min(process.usage.cpu_ns, usage->cpu_ns);
-        process.probe_ns += tracer_.probe_ns(process.counters, counters, cpu_ns, contract_ ? contract_->program_ns() : 0);
+        if (contract_) {
+            mt_counters told = process.counters; // all but these stood still
+            told.value[MT_COUNTER_contract_hits] = counters.value[MT_COUNTER_contract_hits];
+            contract_->note_load(pid, monotonic_ns(), static_cast<double>(cpu_ns),
+                                 tracer_.probe_ns(process.counters, told, cpu_ns, {contract_->program_ns(), 0, 0}));
+        }
+        process.probe_ns += tracer_.probe_ns(process.counters, counters, cpu_ns,
+                                             {contract_ ? contract_->program_ns() : 0, told_ ? told_->program_ns() : 0,
+                                              contract_ ? contract_->mapped_program_ns() : 0});
         process.usage = {process.id, usage->rss_bytes, usage->cpu_ns, process.probe_ns};
         sink_(process.usage);
     }
@@ -222,9 +236,12 @@ Status Collector::sample_ages(std::uint64_t now_ns) {
     aged_objects_.assign(samples_.size(), 0);
     births_.assign(samples_.size() * kMaxCohorts, 0);
     const auto status = tracer_.read_live([&](const mt_live_key& key, const mt_live_block& block) {
-        const auto* process = owner_of(key.process).process;
+        auto* process = owner_of(key.process).process;
         if (process == nullptr) {
             return;
+        }
+        if ((block.interval & MT_TOLD_WEIGHT) != 0) {
+            note_told_interval(*process, block);
         }
         const auto found = process->sites.find(block.site);
         if (found == process->sites.end()) {
@@ -291,6 +308,9 @@ Status Collector::tick(bool with_ages) {
     index_owners();
     if (const auto error = unwind_.take_error()) {
         say(error->message);
+    }
+    if (told_) {
+        told_->update_costs(now_ns);
     }
     if (contract_) {
         contract_->update_costs(now_ns);

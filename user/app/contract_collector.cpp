@@ -1,6 +1,7 @@
 #include "app/contract_collector.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "app/contract_decode.hpp"
 
@@ -9,6 +10,8 @@ namespace memtrace {
 namespace {
 
 constexpr const char* kProvider = "memtrace";
+/// Of as many as the kernel half has room for: programs find new ways to their probes as long as they run.
+constexpr std::size_t kStacksToForget = ContractLimits{}.max_stacks / 2;
 
 /// "memtrace: object_create, ref_acquire, ..."
 std::string describe(const std::set<std::string>& probes) {
@@ -32,7 +35,7 @@ void ContractCollector::tell_started(const Followed& process) {
     if (!process.sources.empty()) {
         sources.insert(sources.begin(), describe(process.sources));
     }
-    sink_(ContractStarted{process.id, std::move(sources), 1});
+    sink_(ContractStarted{process.id, std::move(sources), 1u << process.sampling.shift});
     for (const auto& kind : mapped_ ? mapped_->kinds(process.id, process.mapped) : std::vector<Event>()) {
         sink_(kind);
     }
@@ -74,20 +77,78 @@ bool ContractCollector::attach(std::int32_t pid, Followed& process, const UsdtOb
     return any;
 }
 
-void ContractCollector::attach_announced(std::int32_t pid, Followed& process, const UsdtObject& object) {
+void ContractCollector::attach_announced(std::int32_t pid, Followed& process, UsdtObject& object) {
     if (attach(pid, process, object) && has_probe(object, contract_probe_name(MT_CONTRACT_announce))) {
-        // Its semaphore asks; detached when the answer has come.
-        if (auto status = tracer_->attach(pid, MT_CONTRACT_announce, path_of(object.file), process.next_object); !status) {
-            say_(status.error().message + ": what is older than the tracing stays unknown");
-        }
+        process.announcers.push_back({std::move(object.file), process.next_object});
+        ask(pid, process.announcers.back());
     }
     ++process.next_object;
 }
 
+/// Its semaphore asks; detached when the answer has come.
+void ContractCollector::ask(std::int32_t pid, Announcer& announcer) {
+    if (announcer.asked) {
+        return;
+    }
+    if (auto status = tracer_->attach(pid, MT_CONTRACT_announce, path_of(announcer.file), announcer.number); !status) {
+        say_(status.error().message + ": what is alive and was not told of stays unknown");
+        return;
+    }
+    announcer.asked = true;
+}
+
+// ---- samples of objects -------------------------------------------------------------------------------------------------------
+
+void ContractCollector::note_load(std::int32_t pid, std::uint64_t now_ns, double cpu_ns, double told_ns) {
+    const auto found = followed_.find(pid);
+    if (!budget_ || found == followed_.end() || found->second.sources.empty()) {
+        return;
+    }
+    auto& process = found->second;
+    const auto lost = tracer_->read_counters(process.key).value[MT_COUNTER_contract_records_lost];
+    process.load.seconds += process.load_ns != 0 ? static_cast<double>(now_ns - process.load_ns) / 1e9 : 0;
+    process.load_ns = now_ns;
+    process.load.cpu_ns += cpu_ns;
+    process.load.told_ns += told_ns;
+    process.load.lost += lost - std::min<std::uint64_t>(process.lost_before, lost);
+    process.lost_before = lost;
+    if (process.load.seconds < 1) {
+        return;
+    }
+    const auto decision = sample_contract(process.sampling, *budget_, std::exchange(process.load, {}));
+    const bool more = decision.state.shift < process.sampling.shift;
+    process.sampling = decision.state;
+    if (decision.changed) {
+        apply_sampling(pid, process, decision.reason);
+        for (auto& announcer : process.announcers) {
+            if (more) { // of those that are in the sample now nothing is known yet
+                ask(pid, announcer);
+            }
+        }
+    }
+}
+
+void ContractCollector::apply_sampling(std::int32_t pid, Followed& process, const std::string& reason) {
+    tracer_->set_sample(pid, (1u << process.sampling.shift) - 1);
+    say_("process " + std::to_string(pid) + ": " + reason);
+    tell_started(process);
+}
+
+bool ContractCollector::is_left_out(const Followed& process, std::span<const std::byte> record, const mt_contract_record& head) {
+    std::uint64_t object = 0;
+    if (process.sampling.shift == 0 || !is_of_object(head.kind) || record.size() < sizeof(head) + sizeof(object)) {
+        return false;
+    }
+    std::memcpy(&object, record.data() + sizeof(head), sizeof(object));
+    return mt_in_sample(object, (1u << process.sampling.shift) - 1) == 0;
+}
+
+// ---- processes, continued -----------------------------------------------------------------------------------------------------
+
 void ContractCollector::look(std::int32_t pid, ProcessId id, const std::vector<Mapping>& mappings) {
     auto& process = followed_[pid];
     process.id = id;
-    const auto objects = find_usdt_objects(pid, mappings, kProvider, process.seen);
+    auto objects = find_usdt_objects(pid, mappings, kProvider, process.seen);
     const auto mapped = mapped_ ? mapped_->find(pid, mappings, process.mapped) : std::vector<MappedObject>();
     if ((objects.empty() && mapped.empty()) || !has_tracer()) {
         return;
@@ -101,7 +162,7 @@ void ContractCollector::look(std::int32_t pid, ProcessId id, const std::vector<M
         process.key = *key;
     }
     const auto known = process.sources.size() + process.mapped.sources.size();
-    for (const auto& object : objects) {
+    for (auto& object : objects) {
         attach_announced(pid, process, object);
     }
     for (const auto& object : mapped) {
@@ -177,6 +238,9 @@ StackId ContractCollector::stack_of(std::int32_t pid, Followed& process, const m
     auto [entry, fresh] = process.stacks.try_emplace(head.stack != 0 ? head.stack : head.code);
     if (fresh) {
         entry->second = intern_(pid, tracer_->read_stack(head.stack, head.code));
+        if (head.stack != 0) {
+            stored_.insert(head.stack);
+        }
     }
     return entry->second;
 }
@@ -185,6 +249,12 @@ void ContractCollector::apply(std::int32_t pid, Followed& process, std::span<con
                               const mt_contract_record& head) {
     if (head.kind == MT_CONTRACT_announce_end) {
         tracer_->detach(pid, MT_CONTRACT_announce, head.object);
+        for (auto& announcer : process.announcers) {
+            announcer.asked = announcer.asked && announcer.number != head.object;
+        }
+        return;
+    }
+    if (is_left_out(process, record, head)) {
         return;
     }
     const ContractOrigin origin{process.id, head.time_ns, static_cast<std::int32_t>(head.tid), stack_of(pid, process, head)};
@@ -218,6 +288,9 @@ void ContractCollector::read_records() {
             process->early.add({record.begin(), record.end()});
         }
     });
+    if (stored_.size() >= kStacksToForget) { // now, when no record that waits may refer to one
+        tracer_->forget_stacks(std::exchange(stored_, {}));
+    }
 }
 
 } // namespace memtrace

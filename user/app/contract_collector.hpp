@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "app/contract_sampling.hpp"
 #include "app/image_change.hpp"
 #include "app/mapped_collector.hpp"
 #include "base/result.hpp"
@@ -48,6 +49,12 @@ public:
 
     /// Takes the records that wait, and tells what they say.
     void read_records();
+    /// Objects are sampled from now on where that is needed: where records are lost, and where hearing them takes more than `budget` (a share of the
+    /// program's CPU time; 0 = whatever it takes).
+    void keep_to(double budget) { budget_ = budget; }
+    /// What the process has done since the last call, by the clock of `now_ns`, and what hearing of it took. To be called on every tick.
+    void note_load(std::int32_t pid, std::uint64_t now_ns, double cpu_ns, double told_ns);
+
     /// Adds this tier's counters to those of the heap.
     void add_counters(std::int32_t pid, mt_counters& counters);
 
@@ -56,13 +63,23 @@ public:
         if (tracer_) {
             tracer_->update_costs(now_ns);
         }
+        if (mapped_) {
+            mapped_->update_costs(now_ns);
+        }
     }
     [[nodiscard]] double program_ns() const { return tracer_ ? tracer_->program_ns() : 0; }
+    [[nodiscard]] double mapped_program_ns() const { return mapped_ ? mapped_->program_ns() : 0; }
 
     /// -1: nobody has probes.
     [[nodiscard]] int records_fd() const { return tracer_ ? tracer_->records_fd() : -1; }
 
 private:
+    /// An object with probes that can be asked what is alive.
+    struct Announcer {
+        UniqueFd file;
+        std::uint32_t number = 0;
+        bool asked = false; ///< and has not answered yet
+    };
     struct Followed {
         ProcessId id;
         mt_process_key key = 0; ///< 0: it has no probes, so far
@@ -73,11 +90,20 @@ private:
         EarlyRecords<std::vector<std::byte>> early;
         ImageCounters counters;
         MappedCollector::State mapped;
+        std::vector<Announcer> announcers;
+        ContractSampling sampling;
+        ContractLoad load; ///< since the last decision
+        std::uint64_t load_ns = 0;
+        std::uint64_t lost_before = 0;
     };
 
     bool has_tracer();
     bool attach(std::int32_t pid, Followed& process, const UsdtObject& object);
-    void attach_announced(std::int32_t pid, Followed& process, const UsdtObject& object);
+    void attach_announced(std::int32_t pid, Followed& process, UsdtObject& object);
+    void ask(std::int32_t pid, Announcer& announcer);
+    void apply_sampling(std::int32_t pid, Followed& process, const std::string& reason);
+    /// A record of before the sample was cut down: of an object that is not in it any more.
+    static bool is_left_out(const Followed& process, std::span<const std::byte> record, const mt_contract_record& head);
     void tell_started(const Followed& process);
     void apply(std::int32_t pid, Followed& process, std::span<const std::byte> record, const mt_contract_record& head);
     StackId stack_of(std::int32_t pid, Followed& process, const mt_contract_record& head);
@@ -89,6 +115,8 @@ private:
     InternStack intern_;
     Say say_;
     std::map<std::int32_t, Followed> followed_;
+    std::set<std::uint64_t> stored_; ///< stacks that the kernel half keeps and that have been read
+    std::optional<double> budget_;   ///< none: objects are not sampled
 };
 
 } // namespace memtrace

@@ -16,9 +16,12 @@
 #include "config/recipes.hpp"
 #include "kernel/contract_tracer.hpp"
 #include "kernel/features.hpp"
+#include "kernel/heap_tracer.hpp"
+#include "kernel/mapped_tracer.hpp"
 #include "kernel/page_tracer.hpp"
 #include "kernel/probe_plan.hpp"
 #include "kernel/resource_tracer.hpp"
+#include "kernel/told_heap_tracer.hpp"
 #include "proc/allocators.hpp"
 #include "proc/process.hpp"
 #include "proc/usdt.hpp"
@@ -71,6 +74,19 @@ void print_object(const ProbeObject& object, ProbePlanner& planner, const HitCos
     }
 }
 
+/// True where the program tells of a sample of its heap.
+bool print_told_heap(std::int32_t pid, const std::vector<Mapping>& mappings, const std::string& allocator) {
+    std::set<FileIdentity> seen;
+    const auto objects = find_usdt_objects(pid, mappings, kToldHeapProvider, seen);
+    for (const auto& object : objects) {
+        std::printf("  %s: tells of a sample of its allocations, provider otel_memory: %s\n", object.path.c_str(),
+                    allocator == kToldHeapProvider
+                        ? "followed"
+                        : "followed where probes on malloc fit no budget, or with --allocator otel_memory");
+    }
+    return !objects.empty();
+}
+
 /// What the program would be heard by, where it was built with the contract's probes.
 void print_contract(std::int32_t pid, const std::vector<Mapping>& mappings) {
     std::set<FileIdentity> seen;
@@ -121,8 +137,13 @@ int print_probes(std::int32_t pid, const std::string& allocator, const std::vect
         print_object(object, planner, costs);
         functions += object.points.size();
     }
+    const bool tells = print_told_heap(pid, *mappings, allocator);
     print_contract(pid, *mappings);
     print_recipes(pid, *mappings, recipes);
+    if (functions == 0 && tells) {
+        std::printf("  no function to probe: how often it allocates is the program's own to say\n");
+        return kExitFine;
+    }
     if (functions == 0) {
         return fail_with({"process " + std::to_string(pid) +
                               " has no allocation function that can be found: its program is static and "
@@ -178,6 +199,9 @@ int run_probes(const Options& options) {
     int status = kExitFine;
     for (const auto pid : *pids) {
         int one = print_probes(pid, options.allocator, *recipes, features.costs);
+        if (one == kExitFine && options.allocator == kToldHeapProvider) {
+            continue; // there are no calls to count
+        }
         if (one == kExitFine && !privileged) {
             std::printf("  nothing has been attached: how often they are called takes root to count\n");
         } else if (one == kExitFine) {
@@ -223,10 +247,21 @@ int run_doctor() {
     const auto contract = ContractTracer::load({.max_processes = 1, .max_stacks = 1, .ring_bytes = 4096}, std::nullopt);
     print_check(contract.has_value(), "contract tier",
                 contract ? "probes of programs, with semaphores (include/memtrace/probes.h)" : contract.error().message);
+    if (contract) {
+        const auto mapped =
+            MappedTracer::load({features.best_method(), features.costs.long_nops, 1, 4096}, contract->maps(), std::nullopt);
+        print_check(mapped.has_value(), "mapped tier",
+                    mapped ? "functions and probes that programs have anyway, by recipes (--config)" : mapped.error().message);
+    }
     const auto resources =
         ResourceTracer::load(kAllResourceFamilies, {.max_processes = 1, .max_stacks = 1, .ring_bytes = 4096}, std::nullopt);
     print_check(resources.has_value(), "resources tier",
                 resources ? family_names(kAllResourceFamilies) : resources.error().message + ": leaked descriptors go unnoticed");
+    const auto heap = HeapTracer::load({.max_live = 1, .max_sites = 1, .max_stacks = 1, .max_processes = 1, .max_frames = 1},
+                                       features.best_method(), features);
+    const auto told = heap ? ToldHeapTracer::load(heap->heap_maps(), 1) : Result<ToldHeapTracer>(tl::unexpected(heap.error()));
+    print_check(told.has_value(), "heaps told of",
+                told ? "programs that sample themselves: otel_memory:alloc, otel_memory:free" : told.error().message);
     if (features.costs.emulated_ns > 0) {
         std::printf(
             "%-8s %-22s %.0f ns on an instruction that the kernel emulates, %.0f ns on one that it single-steps; %.0f ns more "

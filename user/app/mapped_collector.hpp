@@ -39,6 +39,13 @@ public:
     /// `maps`: of the tracer that follows the process.
     void attach(std::int32_t pid, const MappedObject& object, const ContractMaps& maps, State& state);
     void end(std::int32_t pid);
+    /// As the tracer's; nothing, and 0, where nothing is attached to.
+    void update_costs(std::uint64_t now_ns) {
+        if (tracer_) {
+            tracer_->update_costs(now_ns);
+        }
+    }
+    [[nodiscard]] double program_ns() const { return tracer_ ? tracer_->program_ns() : 0; }
 
     /// What the model is told of the kinds before anything of them; as ResourceKindDefined.
     [[nodiscard]] std::vector<Event> kinds(ProcessId process, const State& state) const;

@@ -133,6 +133,7 @@ Status Session::load(const KernelFeatures& features) {
         }
     }
     watch_contract(method, features);
+    collector_->watch_told_heaps([this] { return ToldHeapTracer::load(tracer_->heap_maps(), options_.max_frames); });
     on_event(RunStarted{MEMTRACE_VERSION, wall_ns(), monotonic_ns(), options_.min_age_ns, options_.max_live,
                         tracer_->kernel_bytes(), features.costs.emulated_ns});
     return {};
@@ -161,8 +162,11 @@ void Session::watch_contract(AttachMethod method, const KernelFeatures& features
             },
             [](const std::string& text) { say(text); });
     }
+    const auto budget = options_.sample == Options::Sample::automatic ? std::optional(options_.max_overhead)
+                        : options_.sample == Options::Sample::fixed   ? std::optional(0.0)
+                                                                      : std::nullopt;
     collector_->watch_contract([this, contract] { return ContractTracer::load(contract, tracer_->stack_maps()); },
-                               std::move(recipes));
+                               std::move(recipes), budget);
 }
 
 /// With several processes, those that end or cannot be traced are left out with a word; one at least must remain.

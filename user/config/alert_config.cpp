@@ -288,11 +288,11 @@ const char* action_type_name(ActionType type) {
 
 Result<std::optional<AlertConfig>> parse_alert_config(std::string_view text, const std::string& name) {
     constexpr std::array<std::string_view, 5> kTables{"alerts", "alert", "silence", "sink", "action"};
-    const auto parsed = toml::parse(text, name);
+    const auto parsed = parse_toml(text, name);
     if (!parsed) {
-        return fail(toml_place(name, parsed.error().source()) + ": " + std::string(parsed.error().description()));
+        return tl::unexpected(parsed.error());
     }
-    const auto& document = parsed.table();
+    const auto& document = *parsed;
     if (std::none_of(kTables.begin(), kTables.end(), [&](std::string_view table) { return document.contains(table); })) {
         return std::nullopt;
     }

@@ -257,7 +257,8 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--max-overhead", raw.max_overhead, "share of the target's CPU time that --sample auto may take (5%)")
         ->check(percent_validator());
     app.add_option("--allocator", options.allocator,
-                   "auto, libc, jemalloc, tcmalloc, mimalloc, program, or a library's file name")
+                   "auto, libc, jemalloc, tcmalloc, mimalloc, program, a library's file name, or otel_memory: what the program "
+                   "tells of itself")
         ->type_name("NAME");
     add_config_option(app, options);
     app.add_option("--resources", raw.resources,

@@ -162,12 +162,12 @@ private:
 };
 
 Result<std::vector<ResourceRecipe>> read_table(std::string_view text, const std::string& name) {
-    const auto parsed = toml::parse(text, name);
+    const auto parsed = parse_toml(text, name);
     if (!parsed) {
-        return fail(toml_place(name, parsed.error().source()) + ": " + std::string(parsed.error().description()));
+        return tl::unexpected(parsed.error());
     }
     std::vector<ResourceRecipe> recipes;
-    for (const auto& [key, value] : parsed.table()) {
+    for (const auto& [key, value] : *parsed) {
         if (std::find(std::begin(kOthers), std::end(kOthers), key.str()) != std::end(kOthers)) {
             continue;
         }
@@ -186,7 +186,7 @@ Result<std::vector<ResourceRecipe>> read_table(std::string_view text, const std:
             }
         }
     }
-    return parsed.table().empty() ? fail(name + ": no [[resource]]") : Result<std::vector<ResourceRecipe>>(std::move(recipes));
+    return parsed->empty() ? fail(name + ": no [[resource]]") : Result<std::vector<ResourceRecipe>>(std::move(recipes));
 }
 
 } // namespace

@@ -57,6 +57,10 @@ const char* contract_probe_name(std::uint16_t kind) {
     return kind < std::size(kProbes) ? kProbes[kind].name : nullptr;
 }
 
+bool is_of_object(std::uint16_t kind) {
+    return kind < std::size(kProbes) && (kProbes[kind].cookie >> 24 & 1) != 0;
+}
+
 const char* emergency_probe_name(unsigned level) {
     return kEmergencyProbes[std::clamp(level, 1u, 3u) - 1];
 }
@@ -107,6 +111,7 @@ struct ContractTracer::Impl {
         }
         bpf_map__set_max_entries(skeleton->maps.contract_processes, limits.max_processes);
         bpf_map__set_max_entries(skeleton->maps.contract_counters, limits.max_processes);
+        bpf_map__set_max_entries(skeleton->maps.contract_samples, limits.max_processes);
         bpf_map__set_max_entries(skeleton->maps.contract_stacks, limits.max_stacks);
         bpf_map__set_max_entries(skeleton->maps.contract_records, limits.ring_bytes);
         skeleton->rodata->max_frames = limits.max_frames;
@@ -187,6 +192,7 @@ Result<mt_process_key> ContractTracer::add_process(std::int32_t pid) {
         return tl::unexpected(status.error());
     }
     impl_->slots.take(process.key);
+    set_sample(pid, 0); // the slot's last owner may have had another
     return process.key;
 }
 
@@ -194,6 +200,13 @@ void ContractTracer::deactivate(std::int32_t pid) {
     if (auto process = impl_->read_process(pid)) {
         process->active = 0;
         (void)impl_->write_process(pid, *process);
+    }
+}
+
+void ContractTracer::set_sample(std::int32_t pid, std::uint32_t mask) {
+    if (const auto process = impl_->read_process(pid)) {
+        const std::uint32_t slot = MT_PROCESS_SLOT(process->key);
+        bpf_map_update_elem(Impl::fd(impl_->skeleton->maps.contract_samples), &slot, &mask, BPF_ANY);
     }
 }
 
@@ -241,14 +254,18 @@ double ContractTracer::program_ns() const {
 
 ContractMaps ContractTracer::maps() const {
     ContractMaps maps{};
-    for (std::size_t i = 0; i < maps.size(); ++i) {
-        maps[i] = bpf_object__find_map_fd_by_name(impl_->skeleton->obj, kContractMaps[i]);
-    }
+    find_maps(impl_->skeleton->obj, kContractMaps, maps);
     return maps;
 }
 
 mt_stack ContractTracer::read_stack(std::uint64_t key, std::uint64_t code) const {
     return read_stack_or_code(Impl::fd(impl_->skeleton->maps.contract_stacks), key, code);
+}
+
+void ContractTracer::forget_stacks(const std::set<std::uint64_t>& keys) {
+    for (const auto key : keys) {
+        bpf_map_delete_elem(Impl::fd(impl_->skeleton->maps.contract_stacks), &key);
+    }
 }
 
 mt_counters ContractTracer::read_counters(mt_process_key process) const {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 
@@ -53,6 +54,9 @@ public:
     Status attach(std::int32_t pid, std::uint16_t kind, const std::string& path, std::uint32_t object);
     void detach(std::int32_t pid, std::uint16_t kind, std::uint32_t object);
 
+    /// From here on only objects of that sample are told of (mt_in_sample), 0: all. Resources and pools always are.
+    void set_sample(std::int32_t pid, std::uint32_t mask);
+
     /// Asks for an emergency cleanup, by holding memtrace:emergency_low, _high or _critical (level 1 to 3) of that file. Held until the
     /// process is removed, or end_cleanup.
     Status request_cleanup(std::int32_t pid, unsigned level, const std::string& path);
@@ -66,6 +70,8 @@ public:
 
     /// Of a record, which says both; without its stack where none was stored.
     [[nodiscard]] mt_stack read_stack(std::uint64_t key, std::uint64_t code) const;
+    /// Makes room for others: whoever has these read knows them. The kernel half keeps one again when it comes again.
+    void forget_stacks(const std::set<std::uint64_t>& keys);
     /// Those of this tier; the rest is zero.
     [[nodiscard]] mt_counters read_counters(mt_process_key process) const;
 
@@ -79,6 +85,9 @@ private:
     explicit ContractTracer(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };
+
+/// Whether records of that kind belong to an object, by their first argument, and so are in the sample or not.
+bool is_of_object(std::uint16_t kind);
 
 /// The probe's name within the provider `memtrace`, "ref_acquire"; nullptr: no probe is of that kind.
 const char* contract_probe_name(std::uint16_t kind);

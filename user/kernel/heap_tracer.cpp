@@ -315,6 +315,12 @@ UnwindShards& HeapTracer::unwind_shards() {
     return *impl_->shards;
 }
 
+HeapMaps HeapTracer::heap_maps() const {
+    HeapMaps maps{};
+    find_maps(impl_->skeleton->obj, kHeapMaps, maps);
+    return maps;
+}
+
 StackMaps HeapTracer::stack_maps() const {
     return stack_maps_of(impl_->skeleton->obj);
 }
@@ -373,12 +379,16 @@ ProbeCosts HeapTracer::probe_costs() const {
             costs.emulated_ns + programs.free_ns, programs.sessions};
 }
 
-double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns, double told_ns) const {
+double HeapTracer::probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns,
+                            const TierCosts& tiers) const {
     const auto hits = [&](mt_counter counter) { return static_cast<double>(after.value[counter] - before.value[counter]); };
-    const HitCounts counts{hits(MT_COUNTER_hits_enter), hits(MT_COUNTER_hits_return), hits(MT_COUNTER_hits_free),
-                           hits(MT_COUNTER_stepped_hits), hits(MT_COUNTER_contract_hits)};
+    const HitCounts counts{hits(MT_COUNTER_hits_enter),   hits(MT_COUNTER_hits_return),   hits(MT_COUNTER_hits_free),
+                           hits(MT_COUNTER_stepped_hits), hits(MT_COUNTER_contract_hits), hits(MT_COUNTER_told_heap_hits),
+                           hits(MT_COUNTER_mapped_hits),  hits(MT_COUNTER_mapped_returns)};
     auto programs = impl_->program_costs();
-    programs.told_ns = told_ns;
+    programs.told_ns = tiers.contract_ns;
+    programs.told_heap_ns = tiers.told_heap_ns;
+    programs.mapped_ns = tiers.mapped_ns;
     return probe_time_ns(impl_->costs, programs, counts, static_cast<double>(cpu_ns));
 }
 

@@ -23,6 +23,7 @@
 #include "bpf/types.h"
 #include "kernel/features.hpp"
 #include "kernel/stack_maps.hpp"
+#include "kernel/told_heap_tracer.hpp"
 #include "proc/allocators.hpp"
 
 namespace memtrace {
@@ -31,6 +32,8 @@ class UnwindShards;
 
 /// mt_site.function holds the function's index and the label of the object that it was probed in.
 constexpr std::uint16_t kFunctionBits = 5;
+/// In the place of an index into the table of functions: sites of which a program tells itself (kernel/told_heap_tracer.hpp).
+constexpr std::uint16_t kToldFunctionIndex = (1u << kFunctionBits) - 1;
 constexpr std::uint16_t pack_function(std::uint16_t function, std::uint16_t label) {
     return static_cast<std::uint16_t>(function | label << kFunctionBits);
 }
@@ -47,6 +50,13 @@ struct TracerLimits {
     std::uint32_t max_stacks = 65'536;
     std::uint32_t max_processes = 4'096;
     std::uint32_t max_frames = 64;
+};
+
+/// What the programs of the other tiers run for, nanoseconds a hit, where their hits are counted too.
+struct TierCosts {
+    double contract_ns = 0;
+    double told_heap_ns = 0;
+    double mapped_ns = 0;
 };
 
 class HeapTracer {
@@ -75,6 +85,8 @@ public:
     UnwindShards& unwind_shards();
     /// For other objects that take stacks of the same processes.
     [[nodiscard]] StackMaps stack_maps() const;
+    /// For the object that fills the heap's own maps too.
+    [[nodiscard]] HeapMaps heap_maps() const;
     /// From here on stacks of this process are unwound by the ranges in that shard. Does nothing once an exec has changed the key. May
     /// be called from another thread than all else.
     void set_space(mt_process_key process, std::uint32_t shard);
@@ -97,9 +109,8 @@ public:
     [[nodiscard]] ProbeCosts probe_costs() const;
     /// How long probes kept a process's threads from running, nanoseconds, while its counters went from `before` to `after` and
     /// they had `cpu_ns` of CPU time: traps as calibrated, programs as timed. An estimate: kernel/hit_cost_model.hpp.
-    /// `told_ns`: what the contract tier's program runs for, where its hits are counted too.
     [[nodiscard]] double probe_ns(const mt_counters& before, const mt_counters& after, std::uint64_t cpu_ns,
-                                  double told_ns) const;
+                                  const TierCosts& tiers) const;
 
     /// A descriptor that becomes readable when events are there, and the call that hands them out.
     [[nodiscard]] int events_fd() const;

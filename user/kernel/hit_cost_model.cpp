@@ -9,14 +9,16 @@ namespace {
 constexpr int kHalvings = 40; ///< of an interval of some seconds: to less than a nanosecond
 
 double calls_of(const HitCounts& hits) {
-    return hits.enters + hits.frees + hits.told;
+    return hits.enters + hits.frees + hits.told + hits.told_heap + hits.mapped;
 }
 
 double time_at_gap(const HitCosts& costs, const ProgramCosts& programs, const HitCounts& hits, double gap_ns) {
     const double enter = (programs.sessions ? costs.declined_ns : costs.emulated_ns) + programs.enter_ns;
     return hits.enters * enter + hits.returns * (costs.return_ns + programs.return_ns) +
            hits.frees * (costs.emulated_ns + programs.free_ns) + hits.stepped * (costs.stepped_ns - costs.emulated_ns) +
-           hits.told * (costs.emulated_ns + programs.told_ns) + calls_of(hits) * more_at_gap(costs.gaps, gap_ns);
+           hits.told * (costs.emulated_ns + programs.told_ns) + hits.told_heap * (costs.emulated_ns + programs.told_heap_ns) +
+           hits.mapped * (costs.emulated_ns + programs.mapped_ns) + hits.mapped_returns * (costs.return_ns + programs.mapped_ns) +
+           calls_of(hits) * more_at_gap(costs.gaps, gap_ns);
 }
 
 } // namespace

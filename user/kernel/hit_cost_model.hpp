@@ -37,8 +37,11 @@ struct HitCounts {
     double enters = 0;
     double returns = 0;
     double frees = 0;
-    double stepped = 0; ///< of these, on instructions that the kernel single-steps
-    double told = 0;    ///< of probes by which a program tells of itself (contract tier): on nops, which are emulated
+    double stepped = 0;        ///< of these, on instructions that the kernel single-steps
+    double told = 0;           ///< of probes by which a program tells of itself (contract tier): on nops, which are emulated
+    double told_heap = 0;      ///< the same, of its heap (otel_memory)
+    double mapped = 0;         ///< of functions and probes of recipes; taken as emulated
+    double mapped_returns = 0; ///< of these functions
 };
 
 /// What the programs themselves run for, nanoseconds each.
@@ -48,6 +51,8 @@ struct ProgramCosts {
     double free_ns = 0;
     bool sessions = false; ///< an entry declines its return unless it is wanted
     double told_ns = 0;    ///< of the contract tier
+    double told_heap_ns = 0;
+    double mapped_ns = 0;
 };
 
 /// Trap and program together, in nanoseconds for each hit.

@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "bpf/mapped.skel.h"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/probe_plan.hpp"
+#include "kernel/program_timer.hpp"
 #include "kernel/uprobe_link.hpp"
 
 namespace memtrace {
@@ -52,6 +54,7 @@ struct MappedTracer::Impl {
     std::unique_ptr<mapped_bpf, SkeletonCloser> skeleton;
     MappedSettings settings;
     std::map<std::int32_t, Held> held; ///< by process
+    ProgramTimer timer;                ///< of those that attach() uses: entries, calls or returns, probes
 
     Impl() = default;
     Impl(const Impl&) = delete;
@@ -159,6 +162,10 @@ Result<MappedTracer> MappedTracer::load(const MappedSettings& settings, const Co
     if (mapped_bpf__load(impl->skeleton.get()) != 0) {
         return fail("the kernel refused the programs of the mapped tier (" + libbpf_log_tail() + ")");
     }
+    const auto& progs = impl->skeleton->progs;
+    const bool sessions = settings.method == AttachMethod::uprobe_session;
+    impl->timer = ProgramTimer({bpf_program__fd(progs.mapped_enter), bpf_program__fd(progs.mapped_probe),
+                                bpf_program__fd(sessions ? progs.mapped_call : progs.mapped_return)});
     return MappedTracer(std::move(impl));
 }
 
@@ -180,6 +187,14 @@ Status MappedTracer::attach(std::int32_t pid, const MappedTargets& targets) {
 void MappedTracer::remove_process(std::int32_t pid) {
     const SignalGuard guard;
     impl_->held.erase(pid);
+}
+
+void MappedTracer::update_costs(std::uint64_t now_ns) {
+    impl_->timer.update(now_ns);
+}
+
+double MappedTracer::program_ns() const {
+    return std::max({impl_->timer.mean_ns(0), impl_->timer.mean_ns(1), impl_->timer.mean_ns(2)});
 }
 
 } // namespace memtrace

@@ -60,6 +60,10 @@ public:
     /// Detaches from all of the process.
     void remove_process(std::int32_t pid);
 
+    /// As ContractTracer's; the dearest of the programs counts for all.
+    void update_costs(std::uint64_t now_ns);
+    [[nodiscard]] double program_ns() const;
+
 private:
     struct Impl;
     explicit MappedTracer(std::unique_ptr<Impl> impl);

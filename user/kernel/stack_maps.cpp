@@ -6,11 +6,15 @@
 
 namespace memtrace {
 
+void find_maps(const bpf_object* object, std::span<const char* const> names, std::span<int> maps) {
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        maps[i] = bpf_object__find_map_fd_by_name(object, names[i]);
+    }
+}
+
 StackMaps stack_maps_of(const bpf_object* object) {
     StackMaps maps{};
-    for (std::size_t i = 0; i < maps.size(); ++i) {
-        maps[i] = bpf_object__find_map_fd_by_name(object, kStackMaps[i]);
-    }
+    find_maps(object, kStackMaps, maps);
     return maps;
 }
 

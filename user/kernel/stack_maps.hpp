@@ -14,6 +14,9 @@ namespace memtrace {
 /// Gives `object`, opened and not loaded yet, another object's maps in the place of its own of the same names. `maps` are descriptors, as many.
 Status share_maps(bpf_object* object, std::span<const char* const> names, std::span<const int> maps);
 
+/// The descriptors of an object's maps by their names, in that order; as many.
+void find_maps(const bpf_object* object, std::span<const char* const> names, std::span<int> maps);
+
 /// By name, as bpf/process_maps.h and bpf/unwind_maps.h define them.
 constexpr std::array kStackMaps = {"slots", "processes", "unwind_shards", "known_walks"};
 

@@ -15,7 +15,8 @@ namespace memtrace {
 struct ContractStarted {
     ProcessId process;
     std::vector<std::string> sources; ///< which probes, for people
-    std::uint32_t sampled_one_in = 1; ///< objects, and with each all that happens to it
+    /// Objects, and with each all that happens to it: a power of two. Told again when it changes; what is in a sample is in all larger ones.
+    std::uint32_t sampled_one_in = 1;
 };
 
 /// Where and when something was told.

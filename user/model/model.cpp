@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <functional>
 
 namespace memtrace {
@@ -273,6 +274,10 @@ void Model::on(const ContractStarted& event) {
     if (found == processes_.end()) {
         ++ignored_;
         return;
+    }
+    const bool fewer = found->second.contract && found->second.contract->sampled_one_in < event.sampled_one_in;
+    if (fewer && std::has_single_bit(event.sampled_one_in)) {
+        found->second.references.keep_sample(event.sampled_one_in - 1);
     }
     found->second.contract = event;
 }

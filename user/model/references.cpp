@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "bpf/contract.h"
+
 namespace memtrace {
 
 namespace {
@@ -57,6 +59,18 @@ const char* reference_error_name(ReferenceErrorKind kind) {
 }
 
 // ---- events --------------------------------------------------------------------------------------------------------------------
+
+void ReferenceLedger::keep_sample(std::uint32_t mask) {
+    for (std::uint32_t index = 0; index < objects_.size(); ++index) {
+        const auto& object = objects_[index];
+        if (object.state == TrackedObject::State::live && mt_in_sample(object.address, mask) == 0) {
+            storages_.forget_holders(object.address, end_of(object));
+            drop_handles(index);
+            live_.erase(object.address);
+            free_object(index);
+        }
+    }
+}
 
 void ReferenceLedger::on(const ObjectTold& event) {
     now_ns_ = std::max(now_ns_, event.origin.mono_ns);

@@ -176,6 +176,8 @@ public:
     ReferenceLedger() = default;
     explicit ReferenceLedger(const Limits& limits) : limits_(limits) {}
 
+    /// From here on only objects of the sample of that mask are told of (bpf/contract.h, mt_in_sample): forgets the others.
+    void keep_sample(std::uint32_t mask);
     void on(const ObjectTold& event);
     void on(const ReferenceTold& event);
     void on(const HandlePlaced& event);

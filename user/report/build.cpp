@@ -1,6 +1,7 @@
 #include "report/build.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/clock.hpp"
 #include "report/build_parts.hpp"
@@ -76,6 +77,10 @@ std::vector<ReportFrame> build_stack(const Model& model, StackId id) {
 
 namespace {
 
+/// Counters of hits; that of stepped ones counts some of these once more.
+constexpr const char* kHits[] = {"hits_enter",     "hits_return", "hits_free",     "contract_hits",
+                                 "told_heap_hits", "mapped_hits", "mapped_returns"};
+
 std::uint64_t counter_value(const Process& process, const char* name) {
     const auto found = process.counters.find(name);
     return found == process.counters.end() ? 0 : found->second.value;
@@ -111,7 +116,7 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
             coverage.lost[name] = counter.value;
             coverage.lost_now += name.ends_with("_bytes") ? 0 : counter.value - counter.at_report;
         }
-        if (name.rfind("hits_", 0) == 0 || name == "contract_hits") {
+        if (std::find(std::begin(kHits), std::end(kHits), name) != std::end(kHits)) {
             hits += static_cast<double>(counter.value - counter.at_report);
         }
     }

@@ -5,6 +5,7 @@
 #include <map>
 #include <tuple>
 
+#include "analyze/estimate.hpp"
 #include "analyze/reference_graph.hpp"
 #include "analyze/verdict.hpp"
 #include "report/build_parts.hpp"
@@ -160,6 +161,30 @@ void build_errors(const Model& model, const ReferenceLedger& ledger, ReportRefer
     }
 }
 
+/// Of one object in k is heard, by its address: each stands for k. Its references come with it, so they are as sure as objects are.
+void count_references(const ReferenceLedger& ledger, ReportReferences& out) {
+    double references = 0;
+    double squares = 0;
+    for (const auto& object : ledger.objects()) {
+        if (object.state == TrackedObject::State::live) {
+            const auto held = static_cast<double>(object.strong_count() + object.weak_count());
+            references += held;
+            squares += held * held;
+        }
+    }
+    const auto k = static_cast<double>(out.sampled_one_in);
+    const auto objects = static_cast<double>(ledger.live_objects());
+    out.objects = ledger.live_objects() * out.sampled_one_in;
+    out.references = static_cast<std::uint64_t>(references * k);
+    const auto of_objects = interval95(k * objects, k * (k - 1) * objects, k);
+    const double one = references > 0 ? k * squares / references : k;
+    const auto of_references = interval95(k * references, k * (k - 1) * squares, one);
+    out.objects_ci95[0] = k > 1 ? of_objects.low : objects;
+    out.objects_ci95[1] = k > 1 ? of_objects.high : objects;
+    out.references_ci95[0] = k > 1 ? of_references.low : references;
+    out.references_ci95[1] = k > 1 ? of_references.high : references;
+}
+
 } // namespace
 
 std::string address_id(std::uint64_t address) {
@@ -177,12 +202,7 @@ void build_references(const Model& model, const Process& process, Report& report
     out.followed = true;
     out.sources = process.contract->sources;
     out.sampled_one_in = process.contract->sampled_one_in;
-    out.objects = ledger.live_objects();
-    for (const auto& object : ledger.objects()) {
-        if (object.state == TrackedObject::State::live) {
-            out.references += object.strong_count() + object.weak_count();
-        }
-    }
+    count_references(ledger, out);
     build_cycles(model, ledger, out);
     build_errors(model, ledger, out);
     const auto& counters = ledger.counters();

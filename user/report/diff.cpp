@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "report/diff_told.hpp"
 #include "report/format.hpp"
 #include "report/render.hpp"
 #include "report/text_parts.hpp"
@@ -87,7 +88,8 @@ public:
         head();
         warnings();
         totals();
-        if (changes.grew.empty() && changes.fresh.empty() && changes.gone.empty() && changes.shrank.empty()) {
+        const bool told = write_told_diff(out_, before_, after_, options_, paint_);
+        if (!told && changes.grew.empty() && changes.fresh.empty() && changes.gone.empty() && changes.shrank.empty()) {
             out_ << "\nnothing changed: " << human_count(changes.unchanged)
                  << (changes.unchanged == 1 ? " site holds" : " sites hold") << " what they held before\n";
             return;

@@ -178,6 +178,8 @@ ReportReferences read_references(const nlohmann::json& json, std::string& error)
     fields.count("references", references.references);
     fields.strings("sources", references.sources);
     fields.count("sampled_one_in", references.sampled_one_in);
+    fields.interval("objects_ci95", references.objects_ci95, static_cast<double>(references.objects));
+    fields.interval("references_ci95", references.references_ci95, static_cast<double>(references.references));
     fields.count("other_cycles", references.other_cycles);
     fields.count("other_errors", references.other_errors);
     fields.counts("counters", references.counters);

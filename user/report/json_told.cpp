@@ -171,6 +171,10 @@ void append_references(std::string& out, const ReportReferences& references) {
         head["references"] = references.references;
         head["sources"] = references.sources;
         head["sampled_one_in"] = references.sampled_one_in;
+        if (references.sampled_one_in > 1) {
+            head["objects_ci95"] = references.objects_ci95;
+            head["references_ci95"] = references.references_ci95;
+        }
         head["other_cycles"] = references.other_cycles;
         head["other_errors"] = references.other_errors;
         head["counters"] = object_json(references.counters);

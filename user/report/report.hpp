@@ -199,12 +199,14 @@ struct ReportReferenceError {
 
 struct ReportReferences {
     bool followed = false;           ///< (added) the program tells of its objects or resources; not in the JSON where it does not
-    std::uint64_t objects = 0;       ///< that are alive
-    std::uint64_t edges = 0;         ///< from one to another
+    std::uint64_t objects = 0;       ///< that are alive; where objects are sampled, as `references`: an estimate
+    std::uint64_t edges = 0;         ///< from one to another, of the sample
     std::vector<ReportCycle> cycles; ///< by total_bytes, largest first
     std::vector<ReportReferenceError> errors;      ///< the most certain first, then by count
     std::uint64_t references = 0;                  ///< (added) strong and weak ones that are held
     std::uint64_t sampled_one_in = 1;              ///< (added) objects
+    double objects_ci95[2] = {0, 0};               ///< (added) equal to objects where all are heard of
+    double references_ci95[2] = {0, 0};            ///< (added)
     std::vector<std::string> sources;              ///< (added)
     std::uint64_t other_cycles = 0;                ///< (added) not listed
     std::uint64_t other_errors = 0;                ///< (added)

@@ -346,7 +346,9 @@ void write_told_head(std::ostream& out, const Report& report, std::size_t indent
         row("objects") << human_count(references.objects) << " told of, "
                        << plural(references.references, "reference", "references");
         if (references.sampled_one_in > 1) {
-            out << ", a sample of one in " << human_count(references.sampled_one_in);
+            out << ", estimated from one object in " << human_count(references.sampled_one_in) << ": "
+                << human_count(static_cast<std::uint64_t>(references.objects_ci95[0])) << " to "
+                << human_count(static_cast<std::uint64_t>(references.objects_ci95[1])) << " with 95 % confidence";
         }
         out << '\n';
     }

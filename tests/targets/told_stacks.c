@@ -1,0 +1,44 @@
+// Tells of a resource that is used, from --stacks N places that differ in their stacks, in rounds: one at "go" and one more for each line "more".
+// Each round has stacks of its own. `note told N` after each; ends at the end of its input.
+#include "memtrace/probes.h"
+
+#include "truth.h"
+
+enum { kBits = 20 };
+
+static void tell(unsigned way, int bits);
+
+// Two of them, so that each bit of `way` is a place in the stack.
+static LEAKING void left(unsigned way, int bits) {
+    tell(way, bits);
+    truth_opaque(0);
+}
+static LEAKING void right(unsigned way, int bits) {
+    tell(way, bits);
+    truth_opaque(0);
+}
+static LEAKING void tell(unsigned way, int bits) {
+    if (bits == 0) {
+        memtrace_resource_touch("cursor", 1);
+    } else if (way & 1) {
+        left(way >> 1, bits - 1);
+    } else {
+        right(way >> 1, bits - 1);
+    }
+    truth_opaque(0);
+}
+
+int main(int argc, char** argv) {
+    const unsigned stacks = (unsigned)truth_option(argc, argv, "--stacks", 9000);
+    unsigned told = 0;
+    char text[64];
+    truth_ready(argc, argv);
+    memtrace_resource_acquire("cursor", 1, 0, 0, "");
+    do {
+        for (unsigned i = 0; i < stacks; i++) {
+            tell(told++, kBits);
+        }
+        truth_note("told", told);
+    } while (truth_read_line(text, sizeof(text)) && strcmp(text, "more") == 0);
+    truth_finish(TRUTH_SITES);
+}
