@@ -53,9 +53,9 @@ def watch(memtrace, options):
 
 def measure(options):
     sizes = ["--sites", str(options.sites), "--blocks", str(options.blocks), "--rate", str(options.rate)]
-    wanted = [*(["--own-cpu", "off"] if options.bare and not any("--own-cpu" in word for word in options.options) else []),
+    wanted = [*(["--own-cpu", "none"] if options.bare and not any("--own-cpu" in word for word in options.options) else []),
               *options.options, "--max-live", str(options.blocks * 2)]
-    with tempfile.TemporaryDirectory() as directory, Target.start("many_sites", sizes) as target:
+    with tempfile.TemporaryDirectory() as directory, Target.start("site_paths", sizes) as target:
         out = Path(directory) / "report.txt"
         command = [MEMTRACE, "--sample", "exact", "--out", out, "--pid", target.ready(), "--interval", f"{options.interval:g}s"]
         with Memtrace([*command, *wanted], out).following() as memtrace:
