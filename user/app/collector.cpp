@@ -28,7 +28,7 @@ std::string describe_object(const ProbeObject& object) {
     return text;
 }
 
-constexpr auto kTablesPatience = std::chrono::seconds(2); ///< 50 to 100 ms on an idle machine
+constexpr auto kTablesPatience = std::chrono::seconds(2);    ///< 50 to 100 ms on an idle machine
 constexpr auto kLastCallsPatience = std::chrono::seconds(2); ///< a call that sleeps for so long will hardly throw
 
 /// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.
@@ -202,6 +202,7 @@ void Collector::learn_modules(std::int32_t pid, Followed& process, const std::ve
     unwind_.map(process.key, pid, mappings);
     process.code.learn(pid, mappings, [&](const Mapping& mapping, const std::string& open_path, const ElfFile* elf) {
         const ModuleId module{next_module_++};
+        process.modules.push_back(module);
         sink_(ModuleMapped{module, process.id, mapping.path, elf != nullptr ? elf->build_id : ""});
         symbolizer_.add_module(module, {mapping.path, open_path, "/proc/" + std::to_string(pid) + "/root", -1});
         return module;
@@ -261,7 +262,13 @@ void Collector::end(std::int32_t pid, EndReason reason) {
     if (resources_) {
         resources_->end(pid);
     }
+    put_by(found->second);
     followed_.erase(found);
+}
+
+void Collector::put_by(Followed& process) {
+    sites_ -= process.sites.sites();
+    ended_modules_[process.id] = std::move(process.modules);
 }
 
 void Collector::tell_end(const Followed& process, EndReason reason) {
@@ -329,6 +336,7 @@ void Collector::on_exec(const mt_event& event) {
     tell_end(old, EndReason::exec);
     tracer_.forget_image(old.key);
     unwind_.forget(old.key);
+    put_by(old);
     Followed process;
     process.key = key;
     process.pidfd = std::move(old.pidfd);
