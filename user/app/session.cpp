@@ -17,6 +17,7 @@
 #include "app/message.hpp"
 #include "app/output.hpp"
 #include "app/overhead_control.hpp"
+#include "app/own_control.hpp"
 #include "app/publisher.hpp"
 #include "app/signals.hpp"
 #include "base/clock.hpp"
@@ -42,11 +43,16 @@ void raise_file_limit() {
     }
 }
 
+std::uint64_t tick_period(const Options& options) {
+    return std::clamp(options.interval_ns / kTicksPerReport, kShortestTick, kLongestTick);
+}
+
 /// A moment that comes again and again; late ones are not made up for.
 class Periodic {
 public:
     Periodic(std::uint64_t first_ns, std::uint64_t period_ns) : next_(first_ns), period_(period_ns) {}
     [[nodiscard]] std::uint64_t next() const { return next_; }
+    void set_period(double seconds) { period_ = static_cast<std::uint64_t>(seconds * 1e9); }
     bool due(std::uint64_t now) {
         if (now < next_) {
             return false;
@@ -64,7 +70,7 @@ class Session {
 public:
     explicit Session(const Options& options) : options_(options) {}
     Status run();
-    [[nodiscard]] bool found() const { return found_verdict(model_, options_.fail_on); }
+    [[nodiscard]] bool found() const { return found_ || found_verdict(model_, options_.fail_on); }
 
 private:
     Status prepare();
@@ -76,8 +82,9 @@ private:
     void started(std::uint64_t begin_ns);
     Status loop();
     Status wait(std::uint64_t until_ns);
-    Status tick(bool with_ages);
+    Status tick(bool with_ages, bool with_memory);
     Status end_processes();
+    void forget_processes();
     void await_debug_files();
     std::vector<Report> look(bool last);
     Status report(std::vector<Report> reports, bool last);
@@ -107,6 +114,9 @@ private:
     std::optional<ResourceTracer> resources_;
     std::optional<Collector> collector_;
     std::optional<OverheadControl> control_;
+    std::optional<OwnControl> own_;
+    std::uint64_t forgotten_ = 0; ///< processes
+    bool found_ = false;          ///< in one of these
     std::optional<Launcher> launcher_;
     std::vector<std::int32_t> ended_;
     bool stop_ = false;
@@ -216,6 +226,7 @@ Status Session::load(const KernelFeatures& features) {
     settings.fixed_interval = options_.sample_interval;
     settings.costs = collector_->probe_costs();
     control_.emplace(*collector_, settings, [this](const std::string& text) { note(text); });
+    own_.emplace(options_, static_cast<double>(tick_period(options_)) * 1e-9, [this](const std::string& text) { note(text); });
     auto pages = PageTracer::load({.max_frames = options_.max_frames}, tracer_->stack_maps());
     if (pages) {
         pages_ = std::move(*pages);
@@ -312,6 +323,7 @@ Status Session::snapshot_now() {
 /// What the model says now, with its alerts.
 std::vector<Report> Session::look(bool last) {
     collector_->resolve_symbols();
+    on_event(own_->sample(forgotten_));
     auto reports = Output::reports_to_show(model_, last);
     desk_->look(reports);
     return reports;
@@ -371,9 +383,11 @@ Status Session::wait(std::uint64_t until_ns) {
     return {};
 }
 
-Status Session::tick(bool with_ages) {
+Status Session::tick(bool with_ages, bool with_memory) {
     const auto begin = monotonic_ns();
-    auto status = collector_->tick(with_ages);
+    const auto cpu_s = OwnControl::cpu_seconds();
+    auto status = collector_->tick(with_ages, with_memory);
+    own_->ticked(cpu_s, with_ages, begin);
     if (publisher_) {
         publisher_->ticked(monotonic_ns() - begin);
     }
@@ -386,7 +400,8 @@ Status Session::end_processes() {
         return {};
     }
     collector_->handle_kernel_events();
-    if (auto status = tick(true); !status) {
+    if (auto status = tick(own_->knobs().ages_s <= own_->knobs().interval_s, true);
+        !status) { // else ages are as old as elsewhere
         return status;
     }
     for (const auto pid : ended_) {
@@ -400,9 +415,21 @@ Status Session::end_processes() {
     return {};
 }
 
+/// Of processes that have ended and been reported, the newest stay for the last report.
+void Session::forget_processes() {
+    for (const auto id : over_and_told(model_, *output_, own_->knobs().ended_kept)) {
+        found_ = found_ || found_verdict(model_, id, options_.fail_on);
+        on_event(ProcessForgotten{id});
+        collector_->forget(id);
+        output_->forget(id);
+        ++forgotten_;
+    }
+}
+
 Status Session::loop() {
     const std::uint64_t begin = monotonic_ns();
-    const std::uint64_t tick_ns = std::clamp(options_.interval_ns / kTicksPerReport, kShortestTick, kLongestTick);
+    const std::uint64_t tick_ns = tick_period(options_);
+    own_->begin(begin);
     const std::uint64_t end = options_.duration_ns ? begin + *options_.duration_ns : kNever;
     Periodic ticks(begin + tick_ns, tick_ns);
     Periodic reports(begin + options_.interval_ns, options_.interval_ns);
@@ -424,21 +451,33 @@ Status Session::loop() {
         const bool report_due = reports.due(now);
         const bool snapshot_due = snapshots.due(now);
         if (ticks.due(now) || report_due || snapshot_due) {
-            if (auto status = tick(report_due || snapshot_due); !status) {
+            const bool shown = report_due || snapshot_due;
+            if (auto status = tick(shown && own_->ages_due(now), shown); !status) {
                 return status;
+            }
+            if (own_->run(now, collector_->sites())) {
+                ticks.set_period(own_->knobs().tick_s);
+                reports.set_period(own_->knobs().interval_s);
+                snapshots.set_period(own_->knobs().snapshot_s);
+                collector_->set_max_sites(own_->knobs().max_sites);
             }
         }
         if (snapshot_due) {
+            const auto cpu_s = OwnControl::cpu_seconds();
             collector_->resolve_symbols();
             if (auto status = output_->write_snapshots(model_, *desk_); !status) {
                 say(status.error().message + "; earlier snapshots are untouched, the next one is tried in time");
                 snapshot_failed_ = true;
             }
+            own_->wrote_snapshots(cpu_s);
         }
         if (report_due) {
+            const auto cpu_s = OwnControl::cpu_seconds();
             if (auto status = report(look(false), false); !status) {
                 return status;
             }
+            own_->reported(cpu_s);
+            forget_processes();
         }
     }
     return {};
@@ -463,7 +502,7 @@ void Session::await_debug_files() {
 /// The last figures, at one moment for all processes; then the last report. Probes go when the session does, after that.
 Status Session::finish() {
     collector_->deactivate_all();
-    if (auto status = tick(true); !status) {
+    if (auto status = tick(true, true); !status) {
         return status;
     }
     collector_->mark_detached();
