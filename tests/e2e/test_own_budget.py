@@ -1,13 +1,19 @@
 """What memtrace itself takes: it is told, it is kept within its budget, and it does not grow with the processes that have been."""
 
+import contextlib
+import os
 import re
+import select
 import subprocess
+import time
 from pathlib import Path
 
-from memtrace_runner import MEMTRACE, Memtrace, traced
+import pytest
+from memtrace_runner import MEMTRACE, Memtrace, read_reports, traced
 from targets import Target
 
-SHELL = 'while read -r n; do i=0; while [ "$i" -lt "$n" ]; do /bin/true; i=$((i + 1)); done; echo done; done'
+# Forks as many as it is told, which all end when somebody has opened the gate.
+SHELL = 'while read -r n; do i=0; while [ "$i" -lt "$n" ]; do (read -r _) < "$1" & i=$((i + 1)); done; wait; echo done; done'
 
 
 def collector(report):
@@ -26,7 +32,7 @@ def test_reports_tell_what_memtrace_takes(tmp_path):
     assert own["rss_bytes"] > 1 << 20 and own["memory_budget"] >= 512 << 20
     assert own["reason"] == "" and own["interval_s"] == 5
     text = subprocess.run([MEMTRACE, "report", tmp_path / "report.json"], capture_output=True, text=True, check=True).stdout
-    assert re.search(r"memtrace itself: \S+ % of a core \(budget 1 %\)", text), text
+    assert re.search(r"memtrace itself: \S+ % of a core \(budget 1.0 %\)", text), text
 
 
 def test_a_small_budget_is_kept_by_doing_less(tmp_path):
@@ -63,29 +69,46 @@ def test_sites_beyond_the_memory_budget_are_one(tmp_path):
     assert "not told apart" in collector(report)["reason"]
 
 
+@pytest.mark.timeout(300)
 def test_ended_processes_leave_nothing_behind(tmp_path):
-    """By the hundred, as connections to PostgreSQL come and go."""
-    shell = subprocess.Popen(["/bin/sh", "-c", SHELL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    """By the hundred, as connections to PostgreSQL come and go: each lives until it has been followed."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    shell = subprocess.Popen(["/bin/sh", "-c", SHELL, "sh", gate], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def run(count):
+    def run(memtrace, count):
         shell.stdin.write(f"{count}\n")
         shell.stdin.flush()
+        wait_followed(memtrace, count)
+        while not select.select([shell.stdout], [], [], 0.02)[0]:
+            with contextlib.suppress(OSError):  # nobody waits there yet, or any more
+                os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
         assert shell.stdout.readline() == "done\n"
 
-    def of_shell(memtrace, forgotten):
-        wanted = lambda report: report["process"]["pid"] == shell.pid and collector(report)["forgotten"] >= forgotten  # noqa: E731
-        return collector(memtrace.wait_report(wanted, timeout=120))["forgotten"]
+    followed = {shell.pid}
 
-    with shell, Memtrace.attach(tmp_path, shell.pid, "--follow", "--interval", "1s") as memtrace:
+    def wait_followed(memtrace, count):
+        """Waits until so many that were not followed before are."""
+        deadline = time.monotonic() + 60
+        while True:
+            new = {report["process"]["pid"] for report in read_reports(memtrace.out)} - followed
+            if len(new) >= count:
+                followed.update(new)
+                return
+            assert time.monotonic() < deadline and memtrace.process.poll() is None, f"{len(new)} of {count} are followed"
+            time.sleep(0.05)
+
+    with shell, Memtrace.attach(tmp_path, shell.pid, "--follow", "--interval", "500ms", "--own-cpu", "none") as memtrace:
         try:
-            run(400)
-            first = of_shell(memtrace, 50)
-            before = rss_bytes(memtrace.process.pid)
-            run(1200)
-            of_shell(memtrace, first + 500)
-            after = rss_bytes(memtrace.process.pid)
+            memtrace.wait_report(lambda report: True)
+            sizes = []
+            for _ in range(8):
+                run(memtrace, 75)
+                sizes.append(rss_bytes(memtrace.process.pid))
             reports = memtrace.stop_all(timeout=120)
         finally:
             shell.kill()
-    assert after < 1.3 * before, f"{before >> 20} MiB after 400 processes, {after >> 20} MiB after 1,600"
+    before, after = sizes[3], sizes[-1]
+    assert after < 1.3 * before, f"{before >> 20} MiB after 300 processes, {after >> 20} MiB after 600"
+    assert collector(reports[0])["forgotten"] > 300
     assert 100 < len(reports) < 400, "the newest are in the last report"

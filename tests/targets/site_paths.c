@@ -15,7 +15,7 @@ static long long sites, held, rate, grow, depth;
 static LEAKING void* turn_left(unsigned long path, long long left, size_t size);
 
 static LEAKING void* turn_right(unsigned long path, long long left, size_t size) {
-    void* block = left == 0 ? malloc(size)
+    void* block = left == 0  ? malloc(size)
                   : path & 1 ? turn_right(path >> 1, left - 1, size)
                              : turn_left(path >> 1, left - 1, size);
     __asm__ volatile("" : "+r"(block)); // no call is the last thing done
@@ -23,7 +23,7 @@ static LEAKING void* turn_right(unsigned long path, long long left, size_t size)
 }
 
 static LEAKING void* turn_left(unsigned long path, long long left, size_t size) {
-    void* block = left == 0 ? malloc(size)
+    void* block = left == 0  ? malloc(size)
                   : path & 1 ? turn_right(path >> 1, left - 1, size)
                              : turn_left(path >> 1, left - 1, size);
     __asm__ volatile("" : "+r"(block));
@@ -53,7 +53,8 @@ int main(int argc, char** argv) {
     }
     truth_ready(argc, argv);
     long long done = 0, grown = 0;
-    for (; done < held || !line_waits(done % slice == 0 ? kSlice_ms : 0); ++done) { // one place that calls: one site for each path
+    for (; done < held || !line_waits(done % slice == 0 ? kSlice_ms : 0);
+         ++done) {                                                    // one place that calls: one site for each path
         const long long at = done < held ? done : done * 7919 % held; // a prime: all of them, in an order of its own
         const int more = done >= held && at % sites < grow;
         free(blocks[at]);

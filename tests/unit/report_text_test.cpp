@@ -18,7 +18,8 @@ TEST(RenderText, SaysWhatMemtraceTakesAndWhy) {
     auto report = sample_report();
     report.coverage.collector = {0.02, 0.01, 300 << 20, 512 << 20, 10, 5, 80, 300, 0, 0, ""};
     auto text = text_of(report);
-    EXPECT_TRUE(contains(text, "\n          memtrace itself: 2 % of a core (budget 1 %), 300.0 MiB (budget 512.0 MiB)\nheap "))
+    EXPECT_TRUE(
+        contains(text, "\n          memtrace itself: 2.0 % of a core (budget 1.0 %), 300.0 MiB (budget 512.0 MiB)\nheap "))
         << text;
     report.coverage.collector->reason = "memtrace itself takes 2 % of a core";
     report.coverage.collector->forgotten = 1'234;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -89,7 +90,7 @@ TEST_F(SiteBookTest, BlocksAreCountedByCohort) {
     read({{1, site_of(3, 0, 10)}, {2, site_of(1, 0, 10)}});
     const std::vector<std::uint64_t> starts{100, 200};
     book_.begin_ages(starts);
-    const mt_weight one{.bytes = 10, .objects = MT_OBJECT_ONE};
+    const mt_weight one{10, MT_OBJECT_ONE, 0, 0};
     for (const std::uint64_t born : {150, 199, 200}) {
         mt_live_block block{};
         block.site = 1;

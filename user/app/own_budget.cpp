@@ -13,6 +13,7 @@ constexpr double kMinute = 60; // seconds
 // Shares of the budget: what a step down aims at, what the step above must look like for a climb. The gap is what noise has to cross.
 constexpr double kDownAim = 0.85;
 constexpr double kUpAim = 0.7;
+constexpr double kLeastAim = 0.25;    // of the budget, whatever is not governed takes
 constexpr double kFirstPatience = 60; // seconds
 constexpr double kMostPatience = 1'920;
 constexpr double kMemory = 0.5; // of costs, of the newest in the mean
@@ -133,23 +134,28 @@ void govern_memory(OwnDecision& decision, const OwnSettings& settings, const Own
     }
 }
 
+/// What the governed work may take, where all together may take `share` of the budget.
+double aim(const OwnState& state, const OwnSettings& settings, double share) {
+    return std::max(share * settings.cpu_budget - state.other_share, share * kLeastAim * settings.cpu_budget);
+}
+
 void step_down(OwnDecision& decision, const OwnSettings& settings) {
     auto& state = decision.state;
-    auto step = std::min(state.step + 1, kSteps.size() - 1);
-    while (step + 1 < kSteps.size() && expected_own_share(state, settings, step) > kDownAim * settings.cpu_budget) {
+    auto step = state.step;
+    while (step + 1 < kSteps.size() && governed_share(state, settings, step) > aim(state, settings, kDownAim)) {
         ++step;
     }
     if (state.climbed_at_s >= 0 && state.now_s - state.climbed_at_s < 2 * kMinute) { // the climb was wrong
         state.patience_s = std::min(2 * state.patience_s, kMostPatience);
     }
     state.climbed_at_s = -1;
-    const bool last = step == state.step;
-    move_to(state, settings, step);
-    if (!last) {
-        decision.changed = true;
-        decision.reason = "memtrace itself takes " + percent(decision.cpu_ratio) + " of a core, more than --own-cpu " +
-                          percent(settings.cpu_budget) + ": " + describe(state.knobs);
+    if (step == state.step) { // it helps no more
+        return;
     }
+    move_to(state, settings, step);
+    decision.changed = true;
+    decision.reason = "memtrace itself takes " + percent(decision.cpu_ratio) + " of a core, more than --own-cpu " +
+                      percent(settings.cpu_budget) + ": " + describe(state.knobs);
 }
 
 void step_up(OwnDecision& decision, const OwnSettings& settings) {
@@ -158,7 +164,7 @@ void step_up(OwnDecision& decision, const OwnSettings& settings) {
         state.climbed_at_s = -1;
         state.patience_s = kFirstPatience;
     }
-    if (state.step == 0 || expected_own_share(state, settings, state.step - 1) > kUpAim * settings.cpu_budget) {
+    if (state.step == 0 || governed_share(state, settings, state.step - 1) > aim(state, settings, kUpAim)) {
         state.affordable_since_s = -1;
         return;
     }
@@ -184,12 +190,12 @@ OwnState initial_own_state(const OwnSettings& settings) {
     return state;
 }
 
-double expected_own_share(const OwnState& state, const OwnSettings& settings, std::size_t step) {
+double governed_share(const OwnState& state, const OwnSettings& settings, std::size_t step) {
     const auto knobs = knobs_of(settings, std::min(step, kSteps.size() - 1));
     // Half of a report's cost goes with the number of sites listed.
     const double listed = 0.5 + 0.5 * static_cast<double>(knobs.sites_listed) / static_cast<double>(kSteps[state.step].listed);
     return state.tick_cost_s / knobs.tick_s + state.ages_cost_s / knobs.ages_s + state.report_cost_s * listed / knobs.interval_s +
-           (knobs.snapshot_s > 0 ? state.snapshot_cost_s / knobs.snapshot_s : 0) + state.other_share;
+           (knobs.snapshot_s > 0 ? state.snapshot_cost_s / knobs.snapshot_s : 0);
 }
 
 OwnDecision keep_own_budget(const OwnState& before, const OwnSettings& settings, const OwnUse& use) {

@@ -10,6 +10,9 @@
 //   listed 1000 1000 1000 1000 500  300  100  100  100  100  100     sites of a process in a periodic report
 //   reports  1    1    1    1    1    1    1    1    2    4    8     times --interval, as snapshots are times --snapshot-interval
 //
+// What no step changes (attaching to processes that come and go, names, the web server) is left out of that choice: where it takes most of the
+// budget, or all, the rest is kept to a quarter of it, and no further.
+//
 // Memory is the resident set. Above 90 % of --own-memory no more call sites are told apart, and little of ended processes is kept; below
 // 75 % they are again. A pure function: no clock, no I/O.
 #pragma once
@@ -89,7 +92,7 @@ OwnState initial_own_state(const OwnSettings& settings);
 /// To be called every few seconds.
 OwnDecision keep_own_budget(const OwnState& state, const OwnSettings& settings, const OwnUse& use);
 
-/// Share of a core that the work takes at that step, by its costs lately.
-double expected_own_share(const OwnState& state, const OwnSettings& settings, std::size_t step);
+/// Share of a core that what is governed takes at that step, by its costs lately.
+double governed_share(const OwnState& state, const OwnSettings& settings, std::size_t step);
 
 } // namespace memtrace

@@ -57,7 +57,7 @@ private:
         mt_process_key key = 0;
         PageRegions regions;
         std::map<std::pair<StackId, PageKind>, PageSiteId> sites;
-        std::unordered_map<std::uint64_t, FaultSite> fault_sites;          ///< by the kernel half's key
+        std::unordered_map<std::uint64_t, FaultSite> fault_sites; ///< by the kernel half's key
         std::unordered_map<PageSiteId, PageSiteSample> told;
         std::map<std::pair<std::uint64_t, std::uint64_t>, StackId> stacks; ///< by the kernel half's key, and code
         PageSample sent;
