@@ -29,11 +29,12 @@ public:
             const auto& knobs = state_.knobs;
             OwnUse use;
             use.seconds = kAsked;
-            use.ticks = work(kAsked / knobs.tick_s, tick_cpu_s);
-            use.ages = work(kAsked / knobs.ages_s, ages_cpu_s);
+            now_s_ += kAsked;
+            use.ticks = work(ticked_s_, knobs.tick_s, tick_cpu_s);
+            use.ages = work(aged_s_, knobs.ages_s, ages_cpu_s);
             use.reports =
-                work(kAsked / knobs.interval_s, report_cpu_s * (0.5 + 0.5 * static_cast<double>(knobs.sites_listed) / 1'000));
-            use.snapshots = work(knobs.snapshot_s > 0 ? kAsked / knobs.snapshot_s : 0, snapshot_cpu_s);
+                work(reported_s_, knobs.interval_s, report_cpu_s * (0.5 + 0.5 * static_cast<double>(knobs.sites_listed) / 1'000));
+            use.snapshots = work(snapshot_s_, knobs.snapshot_s > 0 ? knobs.snapshot_s : 1e9, snapshot_cpu_s);
             use.cpu_s = use.ticks.cpu_s + use.ages.cpu_s + use.reports.cpu_s + use.snapshots.cpu_s + other_share * kAsked;
             use.rss_bytes = rss_bytes;
             use.sites = sites;
@@ -53,8 +54,21 @@ public:
 
 private:
     static constexpr double kAsked = 5; ///< seconds
-    static OwnWork work(double times, double each) { return {times, times * each}; }
+    /// All of it at the time when it is due.
+    OwnWork work(double& last_s, double period_s, double each) const {
+        OwnWork work;
+        for (; last_s + period_s <= now_s_; last_s += period_s) {
+            work.times += 1;
+            work.cpu_s += each;
+        }
+        return work;
+    }
 
+    double now_s_ = 0;
+    double ticked_s_ = 0;
+    double aged_s_ = 0;
+    double reported_s_ = 0;
+    double snapshot_s_ = 0;
     OwnSettings settings_;
     OwnState state_;
 };

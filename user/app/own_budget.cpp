@@ -56,6 +56,16 @@ OwnKnobs knobs_of(const OwnSettings& settings, std::size_t step) {
     return knobs;
 }
 
+/// CPU seconds, of which work that is done less than once a minute counts by its share of one.
+double counted(const OwnKnobs& knobs, const OwnUse& use) {
+    double cpu_s = use.cpu_s;
+    for (const auto& [work, period_s] : {std::pair{use.ticks, knobs.tick_s}, std::pair{use.ages, knobs.ages_s},
+                                         std::pair{use.reports, knobs.interval_s}, std::pair{use.snapshots, knobs.snapshot_s}}) {
+        cpu_s -= period_s > kMinute ? work.cpu_s * (1 - kMinute / period_s) : 0;
+    }
+    return std::max(cpu_s, 0.0);
+}
+
 void learn(double& cost, const OwnWork& work) {
     if (work.times > 0) {
         const double now = work.cpu_s / work.times;
@@ -205,7 +215,7 @@ OwnDecision keep_own_budget(const OwnState& before, const OwnSettings& settings,
         return decision;
     }
     state.now_s += use.seconds;
-    state.minute.emplace_back(state.now_s, use.cpu_s);
+    state.minute.emplace_back(state.now_s, counted(state.knobs, use));
     while (state.minute.front().first <= state.now_s - kMinute) {
         state.minute_from_s = state.minute.front().first;
         state.minute.pop_front();

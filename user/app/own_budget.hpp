@@ -1,7 +1,7 @@
 // Keeps what memtrace itself takes under a budget: from what its work has cost lately to how often it is done, and how much of it.
 //
-// CPU time is a share of one core, averaged over a minute: --own-cpu 1% is 0.6 s in any 60 s. What the start takes (programs, tables, names) does
-// not count. Above it a step down a ladder is taken, at once as many as it needs, and the minute begins anew. Up again by one step, after
+// CPU time is a share of one core, averaged over a minute: --own-cpu 1% is 0.6 s in any 60 s. Work that is done less than once a minute, as
+// looks at ages may be, counts by its share of one. What the start takes (programs, tables, names) does not count. Above it a step down a ladder is taken, at once as many as it needs, and the minute begins anew. Up again by one step, after
 // the step above has looked affordable for a while, which doubles each time that it was not.
 //
 //   step     0    1    2    3    4    5    6    7    8    9   10 ...
@@ -83,7 +83,7 @@ struct OwnState {
 struct OwnDecision {
     OwnState state; ///< for the next call; state.knobs is what to do now
     bool changed = false;
-    double cpu_ratio = 0; ///< over the last minute, or what there is of it
+    double cpu_ratio = 0; ///< over the last minute, or what there is of it; rarer work by its share
     std::string reason;   ///< a sentence with figures, where changed
 };
 
