@@ -27,11 +27,14 @@ $(BENCH_OUT)/micro: $(MICRO_OBJS) $(OUT)/libmemtrace.a
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(CXXFLAGS) -o $@ $^ -lbenchmark -lbenchmark_main $(LDLIBS)
 
-.PHONY: bench bench-build bench-micro bench-verdicts
+.PHONY: bench bench-build bench-collector bench-micro bench-verdicts
 bench-build: all targets $(BENCH_TOOLS) $(BENCH_C) $(BENCH_OUT)/micro
 
 bench-micro: $(BENCH_OUT)/micro
 	$(Q)$(BENCH_OUT)/micro
+
+bench-collector: all targets
+	$(Q)/usr/bin/python3 tests/bench/collector_cost.py $(BENCH)
 
 bench-verdicts: $(BENCH_OUT)/verdicts
 	$(Q)$(BENCH_OUT)/verdicts $(BENCH)

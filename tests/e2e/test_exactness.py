@@ -112,7 +112,7 @@ CASES = [
 ALSO_BY_OTHER_MEANS = {"dlopen_late", "exception_crew", "exec_self", "family", "fork_child", "longjmp_out", "own_malloc", "realloc_cases", "thread_exit"}
 
 # They have tests of their own below, in test_pages.py or in test_stacks.py, or nothing to be exact about: spin is for benchmarks.
-WITHOUT_CASE = {"spin", "stacks", "static_stripped", "map_pages", "map_pages_stripped", "contract", "holder", "preload_cases", "descriptors"}
+WITHOUT_CASE = {"spin", "stacks", "static_stripped", "map_pages", "map_pages_stripped", "contract", "holder", "preload_cases", "descriptors", "site_paths"}
 
 
 def check_counters(report, truth, expected):

@@ -90,7 +90,8 @@ TEST(Model, ModulesStacksSitesAndSymbolsAreFoundById) {
     EXPECT_EQ(model.module({2})->about.path, "/bin/prog");
     EXPECT_EQ(model.stack({3})->frames.size(), 1U);
     EXPECT_EQ(model.site(kSite)->about.function, "malloc");
-    EXPECT_EQ(model.process(kProcess)->sites, std::vector<SiteId>{kSite});
+    ASSERT_EQ(model.process(kProcess)->sites.size(), 1U);
+    EXPECT_EQ(&model.process(kProcess)->sites.front(), model.site(kSite));
     const auto* lines = model.symbol({{2}, 0x10});
     ASSERT_NE(lines, nullptr);
     EXPECT_EQ(lines->size(), 2U);
@@ -115,7 +116,7 @@ TEST(Model, MoreFreedThanAllocatedIsNothingLiveNotAHugeFigure) {
     EXPECT_EQ(model.site(kSite)->live_bytes(), 0U);
     EXPECT_EQ(model.site(kSite)->live_objects(), 0U);
     model.apply(TickEnded{0, 2000});
-    EXPECT_TRUE(model.site(kSite)->live_bytes_history.empty());
+    EXPECT_FALSE(model.site(kSite)->live_bytes_history.any(1, 0));
 }
 
 TEST(Model, CountersKeepTheirNewestValueAndThatOfTheReportBefore) {
@@ -160,12 +161,52 @@ TEST(Model, ReportRemembersWhatWasLive) {
     model.apply(live({8}, 30));
     model.apply(TickEnded{0, 5000});
     model.apply(ReportDue{});
-    EXPECT_EQ(model.site(kSite)->live_bytes_at_report, 100U);
-    EXPECT_EQ(model.process(kProcess)->live_bytes_at_report, 130U);
+    EXPECT_EQ(model.process(kProcess)->reports, 1U);
+    EXPECT_EQ(model.site(kSite)->live_bytes_at_report(1), 100U);
+    EXPECT_EQ(model.process(kProcess)->live_bytes, 130U);
     EXPECT_EQ(model.process(kProcess)->report_mono_ns, 5000U);
     model.apply(live(kSite, 60));
+    EXPECT_EQ(model.site(kSite)->live_bytes_at_report(1), 100U);
+    EXPECT_EQ(model.site({8})->live_bytes_at_report(1), 30U);
+    EXPECT_EQ(model.process(kProcess)->live_bytes, 90U);
     model.apply(ReportDue{});
-    EXPECT_EQ(model.process(kProcess)->live_bytes_at_report, 90U);
+    EXPECT_EQ(model.site(kSite)->live_bytes_at_report(2), 60U);
+}
+
+TEST(Model, SitesHeldNothingAtReportsBeforeTheyWereKnown) {
+    auto model = with_site();
+    model.apply(ReportDue{});
+    model.apply(SiteDefined{{8}, kProcess, {3}, "libc", "calloc"});
+    model.apply(live({8}, 30));
+    EXPECT_EQ(model.site({8})->live_bytes_at_report(1), 0U);
+}
+
+TEST(Model, WhatIsForgottenLeavesNothingBehind) {
+    auto model = with_site();
+    model.apply(ModuleMapped{{2}, kProcess, "/lib/a.so", ""});
+    model.apply(SymbolResolved{{{2}, 0x10}, {{"f", "", 0, false}}});
+    model.apply(PageSiteDefined{{4}, kProcess, {3}, PageKind::fault});
+    model.apply(started({2}));
+    model.apply(ModuleMapped{{3}, {2}, "/lib/a.so", ""});
+    model.apply(SymbolResolved{{{3}, 0x10}, {{"g", "", 0, false}}});
+    model.apply(ProcessForgotten{kProcess});
+    EXPECT_EQ(model.ignored_events(), 1U) << "it goes on";
+    ASSERT_NE(model.process(kProcess), nullptr);
+
+    model.apply(ProcessEnded{kProcess, EndReason::exited});
+    model.apply(ProcessForgotten{kProcess});
+    EXPECT_EQ(model.ignored_events(), 1U);
+    EXPECT_EQ(model.process(kProcess), nullptr);
+    EXPECT_EQ(model.site(kSite), nullptr);
+    EXPECT_EQ(model.page_site({4}), nullptr);
+    EXPECT_EQ(model.stack({3}), nullptr);
+    EXPECT_EQ(model.module({2}), nullptr);
+    EXPECT_EQ(model.symbol({{2}, 0x10}), nullptr);
+    EXPECT_EQ(model.processes(), (std::vector<ProcessId>{{2}}));
+    EXPECT_NE(model.symbol({{3}, 0x10}), nullptr) << "another process's";
+    model.apply(live(kSite, 10)); // what comes late is ignored
+    model.apply(TickEnded{0, 9'000});
+    EXPECT_EQ(model.ignored_events(), 2U);
 }
 
 TEST(Model, EndedProcessKeepsItsFiguresAndItsTime) {
@@ -179,7 +220,7 @@ TEST(Model, EndedProcessKeepsItsFiguresAndItsTime) {
     EXPECT_EQ(ended->ended, EndReason::exec);
     EXPECT_EQ(ended->last_mono_ns, 2000U);
     EXPECT_EQ(ended->history.mono_ns.read(0, ended->history.ticks), (std::vector<double>{2000}));
-    EXPECT_EQ(model.site(kSite)->live_bytes_history.read(0, ended->history.ticks).size(), 1U);
+    EXPECT_EQ(model.site(kSite)->live_bytes_history.read(0, ended->history.ticks, 100).size(), 1U);
     EXPECT_EQ(model.site(kSite)->live_bytes(), 100U);
     EXPECT_EQ(model.process({2})->last_mono_ns, 3000U);
     EXPECT_EQ(model.now().mono_ns, 3000U);

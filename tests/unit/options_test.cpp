@@ -293,6 +293,8 @@ TEST(Options, HelpNamesEveryOptionAndSubcommand) {
                                  "--min-age",
                                  "--sample",
                                  "--max-overhead",
+                                 "--own-cpu",
+                                 "--own-memory",
                                  "--allocator",
                                  "--config",
                                  "--max-live",
@@ -471,6 +473,19 @@ TEST(Options, MaxOverheadIsAShare) {
     for (const char* wrong : {"0", "0%", "101%", "-5%", "five", "", "5 %", "nan", "5%%"}) {
         EXPECT_EQ(parse({"--pid", "1", "--max-overhead", wrong}).exit_status, kExitUsage) << wrong;
     }
+}
+
+TEST(Options, OwnBudgets) {
+    EXPECT_DOUBLE_EQ(accepted({"--pid", "1"}).own_cpu, 0.01);
+    EXPECT_FALSE(accepted({"--pid", "1"}).own_memory);
+    EXPECT_DOUBLE_EQ(accepted({"--pid", "1", "--own-cpu", "0.5%"}).own_cpu, 0.005);
+    EXPECT_EQ(accepted({"--pid", "1", "--own-cpu", "none"}).own_cpu, 0);
+    EXPECT_EQ(accepted({"--pid", "1", "--own-memory", "256MiB"}).own_memory, 256ULL << 20);
+    EXPECT_EQ(accepted({"--pid", "1", "--own-memory", "none"}).own_memory, 0U);
+    for (const char* wrong : {"0", "101%", "off", ""}) {
+        EXPECT_EQ(parse({"--pid", "1", "--own-cpu", wrong}).exit_status, kExitUsage) << wrong;
+    }
+    EXPECT_EQ(parse({"--pid", "1", "--own-memory", "much"}).exit_status, kExitUsage);
 }
 
 TEST(Options, ResourcesAreAllNoneOrAList) {

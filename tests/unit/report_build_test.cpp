@@ -60,6 +60,53 @@ TEST_F(BuildReport, UnknownProcessGivesAnEmptyReport) {
     EXPECT_TRUE(build_reports(model_).empty());
 }
 
+// Totals are of all sites whatever is listed; the largest are, and those that grew most.
+TEST_F(BuildReport, ListsNoMoreSitesThanAskedForAndCountsTheRest) {
+    start();
+    for (std::uint32_t i = 1; i <= 40; ++i) {
+        define_site({i}, 0x2000 + 8 * i);
+        sample({i}, 10 * i, 0);
+    }
+    tick(1);
+    model_.apply(ReportDue{});
+    sample({3}, 100, 0); // small, and has grown
+    tick(2);
+    const auto all = report();
+    const auto some = build_report(model_, kProcess, 10);
+    ASSERT_EQ(all.sites.size(), 40U);
+    ASSERT_EQ(some.sites.size(), 10U);
+    EXPECT_EQ(some.totals.live_bytes, all.totals.live_bytes);
+    EXPECT_EQ(some.totals.grown_bytes, all.totals.grown_bytes);
+    EXPECT_EQ(some.totals.other_sites, 30U);
+    EXPECT_EQ(all.totals.other_sites, 0U);
+    std::uint64_t bytes = some.totals.other_live_bytes;
+    std::uint64_t objects = some.totals.other_live_objects;
+    for (const auto& site : some.sites) {
+        bytes += site.live_bytes;
+        objects += site.live_objects;
+    }
+    EXPECT_EQ(bytes, all.totals.live_bytes);
+    EXPECT_EQ(objects, all.totals.live_objects);
+    for (std::size_t i = 0; i < 5; ++i) {
+        EXPECT_EQ(some.sites[i].id, all.sites[i].id);
+    }
+    EXPECT_TRUE(std::ranges::any_of(some.sites, [](const ReportSite& site) { return site.grown_bytes == 7'000; }));
+}
+
+TEST_F(BuildReport, TellsWhatMemtraceTakes) {
+    start();
+    tick(1);
+    EXPECT_FALSE(report().coverage.collector);
+    model_.apply(CollectorSample{0.02, 0.01, 3, 4, 5, 6, 7, 8, 9, 10, "why"});
+    const auto own = report().coverage.collector.value();
+    EXPECT_DOUBLE_EQ(own.cpu_ratio, 0.02);
+    EXPECT_EQ(own.memory_budget, 4U);
+    EXPECT_DOUBLE_EQ(own.ages_s, 7);
+    EXPECT_EQ(own.max_sites, 9U);
+    EXPECT_EQ(own.forgotten, 10U);
+    EXPECT_EQ(own.reason, "why");
+}
+
 TEST_F(BuildReport, HeadSaysWhoAndWhen) {
     start();
     model_.apply(ProcessSample{kProcess, 8 << 20, 7});

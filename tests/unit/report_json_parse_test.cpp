@@ -38,9 +38,16 @@ TEST(ParseJsonReport, EveryFieldComesBack) {
     report.sites[0].stack[0].inlined = true;
     report.sites[0].stack[1].offset = std::numeric_limits<std::uint64_t>::max();
     report.totals.live_bytes_ci95[0] = 1.5;
+    report.totals.other_sites = 7;
+    report.totals.other_live_bytes = 8;
+    report.totals.other_live_objects = 9;
+    report.coverage.collector = {0.5, 0.01, 1, 2, 3.5, 4.5, 5.5, 6, 7, 8, "why"};
     const auto back = parse_json_report(json_of(report));
     ASSERT_TRUE(back) << error_of(back);
     EXPECT_EQ(json_of(*back), json_of(report));
+    EXPECT_EQ(back->totals.other_live_objects, 9U);
+    EXPECT_EQ(back->coverage.collector->reason, "why");
+    EXPECT_EQ(back->coverage.collector->forgotten, 8U);
     EXPECT_EQ(back->sites[0].stack, report.sites[0].stack);
     EXPECT_EQ(back->process.cmdline, report.process.cmdline);
     EXPECT_EQ(back->coverage.lost, report.coverage.lost);

@@ -96,6 +96,34 @@ TEST(Metrics, OfTheCollectorItself) {
     EXPECT_EQ(value_of(metrics, "memtrace_collector_tick_duration_seconds_bucket{le=\"+Inf\"}"), "3");
 }
 
+TEST(Metrics, OfTheBudgetForTheCollector) {
+    auto report = test::sample_report();
+    EXPECT_EQ(value_of(metrics_of(report), "memtrace_collector_gives_way"), "absent") << "an old report does not tell";
+    report.coverage.collector = {0.5, 0.25, 1, 1024, 20, 2, 80, 300, 0, 0, ""};
+    EXPECT_EQ(value_of(metrics_of(report), "memtrace_collector_gives_way"), "0");
+    report.coverage.collector->reason = "too dear";
+    const auto metrics = metrics_of(report);
+    EXPECT_EQ(value_of(metrics, "memtrace_collector_gives_way"), "1");
+    EXPECT_EQ(value_of(metrics, "memtrace_collector_cpu_ratio"), "0.5");
+    EXPECT_EQ(value_of(metrics, "memtrace_collector_cpu_budget_ratio"), "0.25");
+    EXPECT_EQ(value_of(metrics, "memtrace_collector_memory_budget_bytes"), "1024");
+    EXPECT_EQ(value_of(metrics, "memtrace_collector_report_interval_seconds"), "20");
+    EXPECT_EQ(value_of(metrics, "memtrace_collector_ages_interval_seconds"), "80");
+    EXPECT_EQ(value_of(metrics, "memtrace_collector_sites_listed"), "300");
+}
+
+TEST(Metrics, SitesThatAreNotListedAreAmongTheOthers) {
+    auto report = test::large_report(1'000, 1);
+    report.totals.other_sites = 7;
+    report.totals.other_live_bytes = 1'000'000;
+    const auto with = metrics_of(report);
+    report.totals.other_live_bytes = 0;
+    const auto without = metrics_of(report);
+    const auto other = of("memtrace_site_live_bytes", "site=\"other\",function=\"other\",allocator=\"other\"");
+    EXPECT_NE(value_of(without, other), "absent") << without.substr(0, 2'000);
+    EXPECT_EQ(std::stod(value_of(with, other)) - std::stod(value_of(without, other)), 1'000'000);
+}
+
 TEST(Metrics, OfSitesAndTheRestOfThem) {
     auto report = test::large_report(1'000, 1);
     report.sites[900].verdict = "probable"; // small, and what matters

@@ -14,6 +14,26 @@ std::size_t position(const std::string& text, const std::string& part) {
     return text.find(part);
 }
 
+TEST(RenderText, SaysWhatMemtraceTakesAndWhy) {
+    auto report = sample_report();
+    report.coverage.collector = {0.02, 0.01, 300 << 20, 512 << 20, 10, 5, 80, 300, 0, 0, ""};
+    auto text = text_of(report);
+    EXPECT_TRUE(
+        contains(text, "\n          memtrace itself: 2.0 % of a core (budget 1.0 %), 300.0 MiB (budget 512.0 MiB)\nheap "))
+        << text;
+    report.coverage.collector->reason = "memtrace itself takes 2 % of a core";
+    report.coverage.collector->forgotten = 1'234;
+    text = text_of(report);
+    EXPECT_TRUE(contains(
+        text, "\n          memtrace itself takes 2 % of a core\n          1,234 processes that ended are in no report any "
+              "more\n"))
+        << text;
+    report.totals.other_sites = 5'000;
+    report.totals.other_live_bytes = 3 << 20;
+    report.totals.other_live_objects = 77;
+    EXPECT_TRUE(contains(text_of(report), "\n5,000 sites not shown: 3.0 MiB live in 77 blocks\n")) << text_of(report);
+}
+
 TEST(RenderText, WholeReport) {
     EXPECT_EQ(text_of(sample_report()), R"(memtrace 0.1.0  2026-01-02T03:04:05.678Z
 process   lightning (pid 1234), followed for 1m30s, RSS 120.0 MiB

@@ -67,7 +67,7 @@ TEST(Rings, WhatBeginsLateWasZeroBefore) {
     }
 }
 
-class History : public ::testing::Test {
+class ModelHistory : public ::testing::Test {
 protected:
     History() {
         ProcessStarted started;
@@ -82,14 +82,15 @@ protected:
         model_.apply(sample);
     }
     [[nodiscard]] std::vector<double> of_site() const {
-        return model_.site(kSite)->live_bytes_history.read(0, model_.process(kProcess)->history.ticks);
+        return model_.site(kSite)->live_bytes_history.read(0, model_.process(kProcess)->history.ticks,
+                                                           static_cast<float>(model_.site(kSite)->live_bytes()));
     }
     static constexpr ProcessId kProcess{1};
     static constexpr SiteId kSite{1};
     Model model_;
 };
 
-TEST_F(History, SiteThatIsNotSampledKeepsItsLastValue) {
+TEST_F(ModelHistory, SiteThatIsNotSampledKeepsItsLastValue) {
     live(500);
     for (std::uint64_t tick = 1; tick <= 5; ++tick) {
         model_.apply(TickEnded{0, tick});
@@ -97,7 +98,7 @@ TEST_F(History, SiteThatIsNotSampledKeepsItsLastValue) {
     EXPECT_EQ(of_site(), (std::vector<double>{500, 500, 500, 500, 500}));
 }
 
-TEST_F(History, ValuesOfSitesAndProcessBelongToOneMoment) {
+TEST_F(ModelHistory, ValuesOfSitesAndProcessBelongToOneMoment) {
     for (std::uint64_t tick = 1; tick <= 300; ++tick) {
         live(tick > 100 ? tick : 0);
         model_.apply(ProcessSample{kProcess, 2 * tick, 3'000'000'000 * tick});
@@ -106,7 +107,7 @@ TEST_F(History, ValuesOfSitesAndProcessBelongToOneMoment) {
     const auto& history = model_.process(kProcess)->history;
     const auto level = Timeline::whole_run(300);
     const auto times = history.mono_ns.read(level, 300);
-    const auto site = model_.site(kSite)->live_bytes_history.read(level, 300);
+    const auto site = model_.site(kSite)->live_bytes_history.read(level, 300, 300);
     ASSERT_EQ(site.size(), times.size());
     for (std::size_t i = 0; i < times.size(); ++i) {
         const double first = times[i] / 10;
@@ -117,7 +118,40 @@ TEST_F(History, ValuesOfSitesAndProcessBelongToOneMoment) {
     }
 }
 
-TEST_F(History, EachProcessCountsItsOwnTicks) {
+// Filled in late, it is what it would have been, had each tick been added at its time; also after more ticks than any ring reaches back.
+TEST(LazyTimeline, IsTheTimelineOfTheSameValues) {
+    for (const std::uint64_t stretch : {1ULL, 3ULL, 64ULL, 1'000ULL, 5'000ULL, 200'000ULL}) {
+        Timeline eager;
+        LazyTimeline lazy;
+        std::uint64_t tick = 0;
+        float value = 7;
+        for (int change = 0; change < 5; ++change) {
+            const auto until = tick + stretch;
+            while (tick < until) {
+                eager.add(++tick, value);
+            }
+            lazy.fill(tick, value);
+            value = static_cast<float>(change * 100 % 300);
+        }
+        for (const auto until = tick + stretch; tick < until;) {
+            eager.add(++tick, value);
+        }
+        for (std::size_t level = 0; level < Timeline::kLevels; ++level) {
+            EXPECT_EQ(lazy.read(level, tick, value), eager.read(level, tick)) << stretch << " ticks, level " << level;
+        }
+    }
+}
+
+TEST(LazyTimeline, TakesNoMemoryBeforeItHeldSomething) {
+    LazyTimeline figure;
+    figure.fill(1'000'000, 0);
+    EXPECT_EQ(figure.bytes(), 0U);
+    EXPECT_FALSE(figure.any(1'000'001, 0));
+    EXPECT_TRUE(figure.any(1'000'001, 5));
+    EXPECT_FALSE(figure.any(1'000'000, 5)) << "not at a tick yet";
+}
+
+TEST_F(ModelHistory, EachProcessCountsItsOwnTicks) {
     model_.apply(TickEnded{0, 10});
     ProcessStarted late;
     late.process = {2};

@@ -144,6 +144,9 @@ void AlertDesk::look(std::vector<Report>& reports, bool last) {
                  : book_.update(key, process_labels(report), observe(report), {report.duration_s, report.time_unix_ns});
         complete(report);
         tell(report, news);
+        if (over) {
+            std::ranges::for_each(sinks_, [&](Told& told) { told.repeated_ns.erase(report.process.pid); });
+        }
     }
 }
 

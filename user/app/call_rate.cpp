@@ -206,7 +206,7 @@ Result<CallRate> measure_call_rate(std::int32_t pid, const std::string& allocato
     const auto end_ns = monotonic_ns();
     add(load, collector.take_load());
     if (status) {
-        status = collector.tick(false); // times the programs, and names the sites
+        status = collector.tick(false, false); // times the programs, and names the sites
     }
     collector.handle_kernel_events(); // an exec, perhaps
     collector.deactivate_all();

@@ -213,6 +213,7 @@ void Collector::learn_modules(std::int32_t pid, Followed& process, const std::ve
     unwind_.map(process.key, pid, mappings);
     process.code.learn(pid, mappings, [&](const Mapping& mapping, const std::string& open_path, const ElfFile* elf) {
         const ModuleId module{next_module_++};
+        process.modules.push_back(module);
         sink_(ModuleMapped{module, process.id, mapping.path, elf != nullptr ? elf->build_id : ""});
         process.program = mapping.path == process.started.exe ? module : process.program;
         symbolizer_.add_module(module, {mapping.path, open_path, "/proc/" + std::to_string(pid) + "/root", -1});
@@ -279,7 +280,13 @@ void Collector::end(std::int32_t pid, EndReason reason) {
     if (resources_) {
         resources_->end(pid);
     }
+    put_by(found->second);
     followed_.erase(found);
+}
+
+void Collector::put_by(Followed& process) {
+    sites_ -= process.sites.sites();
+    ended_modules_[process.id] = std::move(process.modules);
 }
 
 void Collector::tell_end(const Followed& process, EndReason reason) {
@@ -364,6 +371,7 @@ void Collector::on_exec(const mt_event& event) {
     }
     tracer_.forget_image(old.key);
     unwind_.forget(old.key);
+    put_by(old);
     Followed process;
     process.key = key;
     process.pidfd = std::move(old.pidfd);

@@ -13,7 +13,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "app/address_space.hpp"
@@ -21,6 +20,7 @@
 #include "app/governor.hpp"
 #include "app/page_collector.hpp"
 #include "app/resource_collector.hpp"
+#include "app/site_book.hpp"
 #include "app/told_heap.hpp"
 #include "app/unwind_loader.hpp"
 #include "base/fd.hpp"
@@ -106,12 +106,17 @@ public:
     GovernorInterval take_load();
     [[nodiscard]] ProbeCosts probe_costs() const { return tracer_.probe_costs(); }
 
-    /// Reads everything. `with_ages` reads the whole live map too, for the ages of blocks.
-    Status tick(bool with_ages);
+    /// Reads what changes all the time; `with_ages` the whole live map too, for the ages of blocks, `with_memory` what the processes' memory is of.
+    Status tick(bool with_ages, bool with_memory);
     /// Names the frames that have come up since the last call; and again those for which a debug file has come from elsewhere.
     void resolve_symbols();
     /// Debug files that are not here are asked for from now on, without ever waiting for them. As Symbolizer::ask.
     void ask(Debuginfod& servers, Symbolizer::Wanted wanted) { symbolizer_.ask(servers, std::move(wanted)); }
+    /// Nothing of a process that has ended is kept any more; the model has forgotten it, or is about to.
+    void forget(ProcessId process);
+    /// More sites than that, of all processes together, are not told apart: those that come then are one of their process.
+    void set_max_sites(std::size_t count) { max_sites_ = count; }
+    [[nodiscard]] std::size_t sites() const { return sites_; }
     /// Acts on what the kernel half reports: exec, fork, libraries.
     void handle_kernel_events();
 
@@ -130,11 +135,14 @@ private:
         std::uint64_t late_objects = 0; ///< attached to while it ran
         bool libraries_to_come = false; ///< the linker works on a new image: nobody has looked since
         AddressSpace code;
-        std::set<FileIdentity> seen;                     ///< files that have been looked through and attached to
-        ProcessStarted started;                          ///< as told; told again when more has been attached
-        std::unordered_map<std::uint64_t, SiteId> sites; ///< by the kernel half's key
-        std::map<std::pair<std::vector<Frame>, bool>, StackId> stacks;
-        std::map<std::pair<StackId, std::uint32_t>, SiteId> sites_by_stack;
+        std::set<FileIdentity> seen; ///< files that have been looked through and attached to
+        ProcessStarted started;      ///< as told; told again when more has been attached
+        std::vector<ModuleId> modules;
+        SiteBook sites;
+        KeyIndex stacks;                ///< StackId by a hash of the frames
+        KeyIndex sites_by_stack;        ///< SiteId by stack and function
+        std::uint64_t folded_sites = 0; ///< entries that found no room of their own
+        std::uint64_t folded_told = 0;
         std::uint64_t last_rescan_tick = 0;
         mt_counters counters{};
         bool counters_told = false;   ///< all of them, once: that they are zero is news too
@@ -157,6 +165,8 @@ private:
     Status look_for_told_heap(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings, bool has_libraries);
     Status listen(std::int32_t pid, Followed& process);
     void note_told_interval(Followed& process, const mt_live_block& block);
+    /// It is followed no more; what its names need stays until it is forgotten.
+    void put_by(Followed& process);
 
     Status start_process(std::int32_t pid, Followed& process, Stage stage);
     /// Without an allocator: an error, or a note where the pages tier can do without.
@@ -175,13 +185,11 @@ private:
     StackId intern_addresses(std::int32_t pid, Followed& process, const mt_stack& stack);
     /// The same for the other tiers, which know a process by its pid.
     std::function<StackId(std::int32_t pid, const mt_stack&)> interner();
-    SiteId intern_site(std::int32_t pid, Followed& process, std::uint64_t key, const mt_site& site);
+    SiteId intern_site(std::int32_t pid, Followed& process, const mt_site& site);
     Status sample_sites();
     Status sample_ages(std::uint64_t now_ns);
     void sample_process(std::int32_t pid, Followed& process);
     void sample_memory(std::int32_t pid, Followed& process, std::uint64_t now_ns);
-    /// Sends what has changed of the sites.
-    void tell_sites(bool with_ages);
     /// Also reckons what the hits between the process's counters and `counters`, newer ones, have cost.
     void sample_usage(std::int32_t pid, Followed& process, const mt_counters& counters);
     /// Who an entry of the kernel half's maps belongs to: looked up for each of them, so by slot.
@@ -205,23 +213,22 @@ private:
     std::optional<ResourceCollector> resources_;
     std::vector<Owner> owners_; ///< by slot; as of the tick's start
     std::vector<std::string> allocators_;
-    std::vector<SiteSample> samples_;         ///< by SiteId: what this tick adds up to
-    std::vector<std::uint64_t> aged_objects_; ///< by SiteId, in the kernel half's units
-    std::vector<std::uint64_t> births_;       ///< likewise, kMaxCohorts for each: live blocks by cohort
-    std::vector<std::size_t> cohorts_;        ///< by SiteId: how many there are
-    std::vector<SiteSample> sent_samples_;    ///< by SiteId: what was sent last
-    std::vector<Frame> unnamed_;              ///< frames to be named
+    std::vector<Frame> unnamed_; ///< frames to be named
     std::set<Frame> known_frames_;
+    std::map<ProcessId, std::vector<ModuleId>> ended_modules_; ///< of processes that have ended and are not forgotten
+    std::size_t sites_ = 0;                                    ///< of the processes followed
+    std::size_t max_sites_ = ~std::size_t{0};
     GovernorKnobs knobs_;
     double budget_ = 0;
     std::string mode_reason_;
     bool watch_allocations_ = true;
     bool watch_frees_ = true;
     bool released_ = false; ///< no probes on allocations and frees are left
-    double load_bytes_ = 0; ///< allocated so far, as of take_load
+    double load_bytes_ = 0; ///< allocated since take_load
     std::uint32_t next_process_ = 1;
     std::uint32_t next_module_ = 1;
     std::uint32_t next_stack_ = 1;
+    std::uint32_t next_site_ = 1;
     std::uint64_t tick_count_ = 0;
 };
 

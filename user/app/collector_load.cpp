@@ -1,5 +1,6 @@
 // Collector, the third part: how much is traced, and what that costs.
 #include <algorithm>
+#include <utility>
 
 #include "app/collector.hpp"
 #include "app/message.hpp"
@@ -78,12 +79,7 @@ GovernorInterval Collector::take_load() {
     }
     // Where a return can be declined, those that are seen are the allocations that were kept; else it is not known how many were.
     load.kept = tracer_.probe_costs().return_declinable || knobs_.interval_bytes == 0 ? load.returns : 0;
-    double bytes = 0;
-    for (const auto& sample : sent_samples_) {
-        bytes += static_cast<double>(sample.allocated_bytes);
-    }
-    load.kept_bytes = std::max(bytes - load_bytes_, 0.0);
-    load_bytes_ = bytes;
+    load.kept_bytes = std::exchange(load_bytes_, 0);
     return load;
 }
 

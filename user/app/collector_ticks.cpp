@@ -1,6 +1,5 @@
 // Collector, the second half: stacks, sites and what is read on every tick.
 #include <algorithm>
-#include <cmath>
 
 #include "app/collector.hpp"
 #include "app/message.hpp"
@@ -15,21 +14,17 @@ namespace {
 
 constexpr const char* kOverflowFunction = "(more call sites than the site table holds)";
 
-bool same(const SiteSample& a, const SiteSample& b) {
-    return a.allocs == b.allocs && a.frees == b.frees && a.aged_objects == b.aged_objects && a.aged_bytes == b.aged_bytes &&
-           a.oldest_ns == b.oldest_ns && a.live_bytes_variance == b.live_bytes_variance &&
-           a.unverified_objects == b.unverified_objects && (a.births.empty() || a.births == b.births);
-}
-
-/// The kernel half counts objects in units of 2^-16, because a sampled one may stand for 7.3 others.
-std::uint64_t whole_objects(std::uint64_t scaled) {
-    return (scaled + MT_OBJECT_ONE / 2) >> MT_OBJECT_SHIFT;
-}
-
-/// A sum of variances; read while others add and take off, it may be below zero for a moment.
-double variance(std::uint64_t sum, int shift) {
-    const auto value = static_cast<std::int64_t>(sum);
-    return value > 0 ? std::ldexp(static_cast<double>(value), shift) : 0;
+std::uint64_t hash_of(const std::vector<Frame>& frames, bool truncated) {
+    std::uint64_t hash = truncated ? 1 : 2;
+    const auto add = [&hash](std::uint64_t value) {
+        hash = (hash ^ value) * 0x9e3779b97f4a7c15ULL;
+        hash ^= hash >> 29;
+    };
+    for (const auto& frame : frames) {
+        add(frame.module.value);
+        add(frame.offset);
+    }
+    return hash;
 }
 
 struct CounterInfo {
@@ -89,39 +84,40 @@ StackId Collector::intern_addresses(std::int32_t pid, Followed& process, const m
         }
         frames.push_back(frame.value_or(Frame{ModuleId{}, stack.address[i]}));
     }
-    auto [entry, fresh] = process.stacks.try_emplace({frames, truncated});
-    if (fresh) {
-        entry->second = StackId{next_stack_++};
-        for (const auto& frame : frames) {
-            if (known_frames_.insert(frame).second) {
-                unnamed_.push_back(frame);
-            }
-        }
-        sink_(StackDefined{entry->second, process.id, truncated, frames});
+    const auto hash = hash_of(frames, truncated); // 64 bits: of 100,000 stacks the chance that any two are taken for one is 3e-10
+    if (const auto known = process.stacks.find(hash); known != KeyIndex::kNone) {
+        return StackId{known};
     }
-    return entry->second;
+    const StackId id{next_stack_++};
+    process.stacks.add(hash, id.value);
+    for (const auto& frame : frames) {
+        if (frame.module && known_frames_.insert(frame).second) {
+            unnamed_.push_back(frame);
+        }
+    }
+    sink_(StackDefined{id, process.id, truncated, std::move(frames)});
+    return id;
 }
 
-SiteId Collector::intern_site(std::int32_t pid, Followed& process, std::uint64_t key, const mt_site& site) {
-    if (const auto found = process.sites.find(key); found != process.sites.end()) {
-        return found->second;
-    }
-    const bool overflow = site.function == MT_SITE_OVERFLOW;
+SiteId Collector::intern_site(std::int32_t pid, Followed& process, const mt_site& site) {
+    const bool folded = sites_ >= max_sites_ && site.function != MT_SITE_OVERFLOW;
+    process.folded_sites += folded ? 1 : 0;
+    const bool overflow = folded || site.function == MT_SITE_OVERFLOW;
     const StackId stack = overflow ? StackId{} : intern_stack(pid, process, site);
-    auto [entry, fresh] = process.sites_by_stack.try_emplace({stack, site.function});
-    if (fresh) {
-        entry->second = SiteId{static_cast<std::uint32_t>(sent_samples_.size())};
-        sent_samples_.emplace_back().site = entry->second;
-        const std::uint16_t function = unpack_function(site.function);
-        const std::uint16_t label = unpack_label(site.function);
-        const std::string name = function == kToldFunctionIndex && !overflow       ? kToldFunction
-                                 : overflow || function >= function_table().size() ? kOverflowFunction
-                                                                                   : function_table()[function].name;
-        sink_(SiteDefined{entry->second, process.id, stack, overflow || label >= allocators_.size() ? "" : allocators_[label],
-                          name});
+    const auto key = std::uint64_t{stack.value} << 32 | (overflow ? MT_SITE_OVERFLOW : site.function);
+    if (const auto known = process.sites_by_stack.find(key); known != KeyIndex::kNone) {
+        return SiteId{known};
     }
-    process.sites[key] = entry->second;
-    return entry->second;
+    const SiteId id{next_site_++};
+    process.sites_by_stack.add(key, id.value);
+    ++sites_;
+    const std::uint16_t function = unpack_function(site.function);
+    const std::uint16_t label = unpack_label(site.function);
+    const std::string name = function == kToldFunctionIndex && !overflow       ? kToldFunction
+                             : overflow || function >= function_table().size() ? kOverflowFunction
+                                                                               : function_table()[function].name;
+    sink_(SiteDefined{id, process.id, stack, overflow || label >= allocators_.size() ? "" : allocators_[label], name});
+    return id;
 }
 
 Collector::Owner Collector::owner_of(mt_process_key key) const {
@@ -202,106 +198,42 @@ void Collector::sample_process(std::int32_t pid, Followed& process) {
     }
     process.counters = counters;
     process.counters_told = true;
+    if (process.folded_sites != process.folded_told) {
+        process.folded_told = process.folded_sites;
+        sink_(CounterSample{process.id, "sites_folded", process.folded_sites, false});
+    }
 }
 
 Status Collector::sample_sites() {
-    if (sent_samples_.empty()) {
-        sent_samples_.emplace_back(); // id 0 means none
+    for (auto& [pid, process] : followed_) {
+        process.sites.begin_sites();
     }
-    samples_.assign(sent_samples_.size(), {});
-    cohorts_.assign(samples_.size(), 0);
     return tracer_.read_sites([&](std::uint64_t key, const mt_site& site) {
         const auto owner = owner_of(site.process);
-        if (site.allocs == 0 || owner.process == nullptr) {
+        if (site.allocs == 0 || owner.process == nullptr || owner.process->sites.see(key, site)) {
             return;
         }
-        const auto id = intern_site(owner.pid, *owner.process, key, site);
-        if (id.value >= samples_.size()) {
-            samples_.resize(sent_samples_.size());
-            cohorts_.resize(samples_.size());
-        }
-        cohorts_[id.value] = owner.process->cohorts.size();
-        auto& sample = samples_[id.value];
-        sample.site = id;
-        sample.allocs += whole_objects(site.allocs);
-        sample.frees += whole_objects(site.frees);
-        sample.allocated_bytes += site.allocated_bytes;
-        sample.freed_bytes += site.freed_bytes;
-        sample.live_bytes_variance += variance(site.bytes_variance, MT_BYTES_VARIANCE_SHIFT);
-        sample.live_objects_variance += variance(site.objects_variance, -MT_OBJECTS_VARIANCE_SHIFT);
+        owner.process->sites.define(key, intern_site(owner.pid, *owner.process, site));
+        owner.process->sites.see(key, site);
     });
 }
 
 Status Collector::sample_ages(std::uint64_t now_ns) {
-    aged_objects_.assign(samples_.size(), 0);
-    births_.assign(samples_.size() * kMaxCohorts, 0);
-    const auto status = tracer_.read_live([&](const mt_live_key& key, const mt_live_block& block) {
-        auto* process = owner_of(key.process).process;
-        if (process == nullptr) {
-            return;
-        }
-        if ((block.interval & MT_TOLD_WEIGHT) != 0) {
-            note_told_interval(*process, block);
-        }
-        const auto found = process->sites.find(block.site);
-        if (found == process->sites.end()) {
-            return; // its site was made after the sites were read
-        }
-        auto& sample = samples_[found->second.value];
-        if (sample.oldest_ns == 0 || block.born_ns < sample.oldest_ns) {
-            sample.oldest_ns = block.born_ns;
-        }
-        const auto weight = tracer_.weigh(block);
-        const auto& starts = process->cohorts;
-        const auto next = std::upper_bound(starts.begin() + 1, starts.end(), block.born_ns); // none is older than the first
-        births_[found->second.value * kMaxCohorts + static_cast<std::size_t>(next - starts.begin() - 1)] += weight.objects;
-        if (block.born_ns + options_.min_age_ns <= now_ns) {
-            aged_objects_[found->second.value] += weight.objects;
-            sample.aged_bytes += weight.bytes;
-        }
-        if (block.born_ns < process->unwatched_ns) {
-            sample.unverified_objects += whole_objects(weight.objects);
-            sample.unverified_bytes += weight.bytes;
+    for (auto& [pid, process] : followed_) {
+        process.sites.begin_ages(process.cohorts);
+    }
+    const auto aged_before_ns = now_ns - std::min(now_ns, options_.min_age_ns);
+    return tracer_.read_live([&](const mt_live_key& key, const mt_live_block& block) {
+        if (auto* process = owner_of(key.process).process) {
+            if ((block.interval & MT_TOLD_WEIGHT) != 0) {
+                note_told_interval(*process, block);
+            }
+            process->sites.see_block(block, tracer_.weigh(block), aged_before_ns, process->unwatched_ns);
         }
     });
-    for (std::size_t i = 0; i < samples_.size(); ++i) {
-        auto& sample = samples_[i];
-        sample.aged_objects = whole_objects(aged_objects_[i]);
-        if (sample.oldest_ns == 0 && sent_samples_[i].births.empty()) {
-            continue; // nothing of it is live, nor was it
-        }
-        for (std::size_t cohort = 0; cohort < cohorts_[i]; ++cohort) {
-            sample.births.push_back(whole_objects(births_[i * kMaxCohorts + cohort]));
-        }
-    }
-    return status;
 }
 
-void Collector::tell_sites(bool with_ages) {
-    for (auto& sample : samples_) {
-        if (!sample.site) {
-            continue;
-        }
-        auto& sent = sent_samples_[sample.site.value];
-        if (!with_ages) {
-            sample.aged_objects = sent.aged_objects;
-            sample.aged_bytes = sent.aged_bytes;
-            sample.oldest_ns = sent.oldest_ns;
-            sample.unverified_objects = sent.unverified_objects;
-            sample.unverified_bytes = sent.unverified_bytes;
-        }
-        if (same(sample, sent)) {
-            continue;
-        }
-        sink_(sample);
-        if (sample.births.empty()) {
-            sample.births = std::move(sent.births);
-        }
-        sent = sample;
-    }
-}
-
-Status Collector::tick(bool with_ages) {
+Status Collector::tick(bool with_ages, bool with_memory) {
     ++tick_count_;
     const std::uint64_t now_ns = monotonic_ns();
     tracer_.update_costs(now_ns);
@@ -330,13 +262,13 @@ Status Collector::tick(bool with_ages) {
             return status;
         }
     }
-    tell_sites(with_ages);
     for (auto& [pid, process] : followed_) {
+        load_bytes_ += static_cast<double>(process.sites.tell(sink_));
         if (with_ages) {
             cut_cohorts(process.cohorts, now_ns);
             sink_(CohortsCut{process.id, process.cohorts});
         }
-        if (with_ages || process.memory.anon_bytes == 0) {
+        if (with_memory || process.memory.anon_bytes == 0) {
             sample_memory(pid, process, now_ns);
         }
     }
@@ -363,6 +295,18 @@ void Collector::resolve_symbols() {
         sink_(SymbolResolved{frame, symbolizer_.resolve(frame)});
     }
     unnamed_.clear();
+}
+
+void Collector::forget(ProcessId process) {
+    const auto found = ended_modules_.find(process);
+    if (found == ended_modules_.end()) {
+        return;
+    }
+    for (const auto module : found->second) {
+        known_frames_.erase(known_frames_.lower_bound(Frame{module, 0}), known_frames_.upper_bound(Frame{module, UINT64_MAX}));
+        symbolizer_.forget(module);
+    }
+    ended_modules_.erase(found);
 }
 
 } // namespace memtrace

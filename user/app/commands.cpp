@@ -85,6 +85,7 @@ int run_replay(const Options& options) {
         return fail_with(names.error());
     }
     Model model;
+    bool found = false; // in a process that has been forgotten
     AlertDesk desk(AlertConfig{});
     const auto show = [&](bool last) {
         auto reports = Output::reports_to_show(model, last);
@@ -107,12 +108,16 @@ int run_replay(const Options& options) {
                 return fail_with(status.error());
             }
         }
+        if (const auto* gone = std::get_if<ProcessForgotten>(&**event);
+            gone != nullptr && model.process(gone->process) != nullptr) {
+            found = found || found_verdict(model, gone->process, options.fail_on);
+        }
         names->apply(**event, model);
     }
     if (reader->unknown_records() != 0) {
         say("skipped " + std::to_string(reader->unknown_records()) + " records of kinds that this version does not know");
     }
-    return found_verdict(model, options.fail_on) ? kExitFound : kExitFine;
+    return found || found_verdict(model, options.fail_on) ? kExitFound : kExitFine;
 }
 
 } // namespace memtrace

@@ -197,13 +197,15 @@ void LateNames::improve(Report& report) {
 
 std::optional<SymbolResolved> LateNames::name(const Frame& frame, const std::vector<SymbolLine>& known) {
     const auto module = event_modules_.find(frame.module);
-    auto lines = module == event_modules_.end() ? std::nullopt : better(module->second, frame.offset, known);
+    auto lines = module == event_modules_.end() ? std::nullopt : better(module->second.name, frame.offset, known);
     return lines ? std::optional(SymbolResolved{frame, std::move(*lines)}) : std::nullopt;
 }
 
 std::optional<Event> LateNames::better(const Event& event) {
     if (const auto* mapped = std::get_if<ModuleMapped>(&event)) {
-        event_modules_[mapped->module] = {mapped->path, mapped->build_id};
+        event_modules_[mapped->module] = {mapped->process, {mapped->path, mapped->build_id}};
+    } else if (const auto* gone = std::get_if<ProcessForgotten>(&event)) {
+        std::erase_if(event_modules_, [&](const auto& module) { return module.second.process == gone->process; });
     }
     const auto* symbol = std::get_if<SymbolResolved>(&event);
     return symbol != nullptr ? name(symbol->frame, symbol->lines) : std::nullopt;

@@ -61,7 +61,11 @@ private:
     Symbolizer symbolizer_;
     bool quiet_ = false;
     std::map<ModuleName, Module> modules_;
-    std::map<ModuleId, ModuleName> event_modules_; ///< the ids of a recording
+    struct EventModule {
+        ProcessId process;
+        ModuleName name;
+    };
+    std::map<ModuleId, EventModule> event_modules_; ///< the ids of a recording
 };
 
 } // namespace memtrace

@@ -87,11 +87,12 @@ Result<Output> Output::reopen(const Options& options) const {
 
 std::vector<Report> Output::reports_to_show(const Model& model, bool last) {
     std::vector<Report> reports;
+    const auto listed = last ? kAllSites : model.collector() ? model.collector()->sites_listed : kSitesListed;
     for (const auto id : model.processes()) {
         const auto* process = model.process(id);
         const bool news = !process->ended || process->last_mono_ns > process->report_mono_ns;
         if (news || (last && !has_successor(model, id))) {
-            reports.push_back(build_report(model, id));
+            reports.push_back(build_report(model, id, listed));
         }
     }
     return reports;
@@ -151,21 +152,33 @@ void Output::note_written(const Report& report) {
     }
 }
 
-bool found_verdict(const Model& model, const std::string& fail_on) {
+bool found_verdict(const Model& model, ProcessId id, const std::string& fail_on) {
     if (fail_on.empty()) {
         return false;
     }
     const auto bad = [least = verdict_rank(fail_on)](const auto& finding) { return verdict_rank(finding.verdict) >= least; };
-    for (const auto& report : build_reports(model)) {
-        const auto& [references, resources] = std::tie(report.references, report.resources);
-        if (std::ranges::any_of(report.sites, bad) || std::ranges::any_of(references.cycles, bad) ||
-            std::ranges::any_of(references.errors, bad) || std::ranges::any_of(resources.listed, bad) ||
-            std::ranges::any_of(resources.sites, bad) || std::ranges::any_of(resources.errors, bad) ||
-            std::ranges::any_of(resources.pools, bad)) {
-            return true;
+    const auto report = build_report(model, id);
+    const auto& [references, resources] = std::tie(report.references, report.resources);
+    return std::ranges::any_of(report.sites, bad) || std::ranges::any_of(references.cycles, bad) ||
+           std::ranges::any_of(references.errors, bad) || std::ranges::any_of(resources.listed, bad) ||
+           std::ranges::any_of(resources.sites, bad) || std::ranges::any_of(resources.errors, bad) ||
+           std::ranges::any_of(resources.pools, bad);
+}
+
+bool found_verdict(const Model& model, const std::string& fail_on) {
+    return std::ranges::any_of(model.processes(), [&](ProcessId id) { return found_verdict(model, id, fail_on); });
+}
+
+std::vector<ProcessId> over_and_told(const Model& model, const Output& output, std::size_t kept) {
+    std::vector<ProcessId> over;
+    for (const auto id : model.processes()) {
+        const auto* process = model.process(id);
+        if (process->ended && process->last_mono_ns <= process->report_mono_ns && output.is_done_with(id)) {
+            over.push_back(id);
         }
     }
-    return false;
+    over.resize(over.size() - std::min(over.size(), kept));
+    return over;
 }
 
 } // namespace memtrace

@@ -43,6 +43,9 @@ public:
     [[nodiscard]] std::vector<WrittenSnapshot> take_written() { return std::exchange(written_, {}); }
 
     [[nodiscard]] bool has_snapshots() const { return snapshots_.has_value(); }
+    /// Whether nothing more is to be written of a process that has ended, but the last report.
+    [[nodiscard]] bool is_done_with(ProcessId id) const { return !snapshots_ || last_snapshots_.contains(id); }
+    void forget(ProcessId id) { last_snapshots_.erase(id); }
 
 private:
     explicit Output(const Options& options) : options_(options) {}
@@ -56,5 +59,9 @@ private:
 
 /// Whether any site of any process has that verdict, or a more certain one (--fail-on).
 bool found_verdict(const Model& model, const std::string& fail_on);
+bool found_verdict(const Model& model, ProcessId id, const std::string& fail_on);
+
+/// Processes that have ended, and of which all has been told, but for the last report: in order of appearance, without the newest `kept`.
+std::vector<ProcessId> over_and_told(const Model& model, const Output& output, std::size_t kept);
 
 } // namespace memtrace

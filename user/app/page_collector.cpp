@@ -89,11 +89,11 @@ PageSiteId PageCollector::site_of(Followed& process, StackId stack, PageKind kin
     return entry->second;
 }
 
-void PageCollector::tell(const PageSiteSample& sample) {
-    auto& sent = sent_[sample.site];
-    if (!same(sample, sent)) {
+void PageCollector::tell(Followed& process, const PageSiteSample& sample) {
+    auto& told = process.told[sample.site];
+    if (!same(sample, told)) {
         sink_(sample);
-        sent = sample;
+        told = sample;
     }
 }
 
@@ -151,7 +151,7 @@ Status PageCollector::sample_faults() {
     for (auto& [pid, process] : followed_) {
         by_key[process.key] = {pid, &process};
     }
-    std::map<PageSiteId, PageSiteSample> sums; // stacks that differ only in what was cut off them are one site
+    std::map<std::pair<ProcessId, PageSiteId>, Followed*> changed; // few of thousands
     auto status = tracer_.read_sites([&](std::uint64_t key, const mt_page_site& site) {
         const auto owner = by_key.find(site.process);
         if (site.events == 0 || owner == by_key.end()) {
@@ -159,25 +159,32 @@ Status PageCollector::sample_faults() {
         }
         auto& [pid, process] = owner->second;
         auto [known, fresh] = process->fault_sites.try_emplace(key);
+        auto& fault = known->second;
         if (fresh) {
-            known->second = site_of(*process, stack_of(pid, *process, site.stack, site.code), PageKind::fault);
+            fault.site = site_of(*process, stack_of(pid, *process, site.stack, site.code), PageKind::fault);
         }
-        auto& sum = sums[known->second];
-        sum.site = known->second;
-        sum.bytes += site.bytes;
-        sum.events += site.events;
+        if (fault.bytes == site.bytes && fault.events == site.events) {
+            return;
+        }
+        auto& sum = process->told[fault.site]; // stacks that differ only in what was cut off them are one site
+        sum.site = fault.site;
+        sum.bytes += site.bytes - fault.bytes;
+        sum.events += site.events - fault.events;
+        fault.bytes = site.bytes;
+        fault.events = site.events;
+        changed[{process->id, fault.site}] = process;
     });
-    for (const auto& [id, sum] : sums) {
-        tell(sum);
+    for (const auto& [id, process] : changed) {
+        sink_(process->told[id.second]);
     }
     return status;
 }
 
 void PageCollector::sample_regions() {
-    for (const auto& [pid, process] : followed_) {
-        for (const auto& [stack_and_kind, site] : process.sites) {
-            if (const auto usage = process.regions.usage().find(site); usage != process.regions.usage().end()) {
-                tell({site, usage->second.mapped_bytes, usage->second.unmapped_bytes, usage->second.events});
+    for (auto& [pid, process] : followed_) {
+        for (const auto& [site, usage] : process.regions.usage()) {
+            if (site) {
+                tell(process, {site, usage.mapped_bytes, usage.unmapped_bytes, usage.events});
             }
         }
     }

@@ -46,12 +46,19 @@ public:
     [[nodiscard]] int records_fd() const { return tracer_.records_fd(); }
 
 private:
+    /// An entry of the kernel half, as of the tick before.
+    struct FaultSite {
+        PageSiteId site;
+        std::uint64_t bytes = 0;
+        std::uint64_t events = 0;
+    };
     struct Followed {
         ProcessId id;
         mt_process_key key = 0;
         PageRegions regions;
         std::map<std::pair<StackId, PageKind>, PageSiteId> sites;
-        std::unordered_map<std::uint64_t, PageSiteId> fault_sites;         ///< by the kernel half's key
+        std::unordered_map<std::uint64_t, FaultSite> fault_sites; ///< by the kernel half's key
+        std::unordered_map<PageSiteId, PageSiteSample> told;
         std::map<std::pair<std::uint64_t, std::uint64_t>, StackId> stacks; ///< by the kernel half's key, and code
         PageSample sent;
         EarlyRecords<mt_page_record> early;
@@ -60,7 +67,7 @@ private:
     void apply(std::int32_t pid, Followed& process, const mt_page_record& record);
     StackId stack_of(std::int32_t pid, Followed& process, std::uint64_t stack, std::uint64_t code);
     PageSiteId site_of(Followed& process, StackId stack, PageKind kind);
-    void tell(const PageSiteSample& sample);
+    void tell(Followed& process, const PageSiteSample& sample);
     Status sample_faults();
     void sample_regions();
     void sample_totals();
@@ -69,7 +76,6 @@ private:
     Sink sink_;
     InternStack intern_;
     std::map<std::int32_t, Followed> followed_;
-    std::unordered_map<PageSiteId, PageSiteSample> sent_;
     std::uint32_t next_site_ = 1;
 };
 

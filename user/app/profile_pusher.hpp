@@ -30,6 +30,8 @@ public:
     /// Of each process that goes on, and once more of each that has ended. `target_of`: the name of the target that a process is of, for a
     /// label; empty: none. Never waits.
     void push(const Model& model, const std::function<std::string(std::int32_t pid)>& target_of);
+    /// Whether a process that has ended has had its last.
+    [[nodiscard]] bool is_done_with(ProcessId id) const { return over_.contains(id); }
     /// Says in reports what became of the profiles so far, among the counters of their coverage.
     void complete(std::vector<Report>& reports) const;
     [[nodiscard]] DeliveryCounts counts() const { return queue_.counts(); }

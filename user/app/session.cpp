@@ -58,22 +58,29 @@ Status Session::wait(std::uint64_t until_ns) {
     return {};
 }
 
-Status Session::tick(bool with_ages) {
+Status Session::tick(bool with_ages, bool with_memory) {
     const auto begin = monotonic_ns();
-    auto status = collector_->tick(with_ages);
+    const auto cpu_s = OwnControl::cpu_seconds();
+    auto status = collector_->tick(with_ages, with_memory);
+    own_->ticked(cpu_s, with_ages, begin);
     if (publisher_) {
         publisher_->ticked(monotonic_ns() - begin);
     }
     return status;
 }
 
-/// Processes that have ended: their last figures, then nothing of them stays.
+/// For processes that are about to leave: with their ages, unless these are as old everywhere.
+Status Session::tick_before_leaving() {
+    return tick(own_->knobs().ages_s <= own_->knobs().interval_s, true);
+}
+
+/// Processes that have ended: their last figures, then nothing of them is followed.
 Status Session::end_processes() {
     if (ended_.empty()) {
         return {};
     }
     collector_->handle_kernel_events();
-    if (auto status = tick(true); !status) {
+    if (auto status = tick_before_leaving(); !status) {
         return status;
     }
     for (const auto pid : ended_) {
@@ -90,6 +97,27 @@ Status Session::end_processes() {
     return {};
 }
 
+/// Of processes that have ended and been reported, the newest stay for the last report.
+void Session::forget_processes() {
+    for (const auto id : over_and_told(model_, *output_, own_->knobs().ended_kept)) {
+        if (pusher_ && !pusher_->is_done_with(id)) {
+            continue; // after its last profile
+        }
+        found_ = found_ || found_verdict(model_, id, options_.fail_on);
+        on_event(ProcessForgotten{id});
+        collector_->forget(id);
+        output_->forget(id);
+        ++forgotten_;
+    }
+}
+
+/// What the budget for memtrace itself leaves.
+void Session::take_knobs() {
+    const auto& knobs = own_->knobs();
+    times_->set_periods(knobs.tick_s, knobs.interval_s, knobs.snapshot_s);
+    collector_->set_max_sites(knobs.max_sites);
+}
+
 /// What is due at `now_ns`.
 Status Session::work(std::uint64_t now_ns) {
     if (auto status = control_->run(now_ns); !status) {
@@ -99,8 +127,12 @@ Status Session::work(std::uint64_t now_ns) {
     const bool snapshot_due = times_->snapshot_due(now_ns);
     const bool push_due = times_->pushes.due(now_ns);
     if (times_->ticks.due(now_ns) || report_due || snapshot_due || push_due) {
-        if (auto status = tick(report_due || snapshot_due || push_due); !status) {
+        const bool shown = report_due || snapshot_due || push_due;
+        if (auto status = tick(shown && own_->ages_due(now_ns), shown); !status) {
             return status;
+        }
+        if (own_->run(now_ns, collector_->sites())) {
+            take_knobs();
         }
     }
     if (snapshot_due) {
@@ -109,13 +141,22 @@ Status Session::work(std::uint64_t now_ns) {
     if (push_due) {
         push_profiles();
     }
-    return report_due ? report(look(false), false) : Status();
+    if (report_due) {
+        const auto cpu_s = OwnControl::cpu_seconds();
+        if (auto status = report(look(false), false); !status) {
+            return status;
+        }
+        own_->reported(cpu_s);
+        forget_processes();
+    }
+    return {};
 }
 
 Status Session::loop() {
     const std::uint64_t begin = monotonic_ns();
     const std::uint64_t end = options_.duration_ns ? begin + *options_.duration_ns : kNever;
     times_.emplace(options_, output_->has_snapshots(), begin);
+    own_->begin(begin);
     while (!stop_ && (is_daemon() || !collector_->watched().empty())) {
         if (auto status = wait(std::min({times_->next(), control_->next_ns(), notify_.next_ns(), next_look_ns_, end})); !status) {
             return status;

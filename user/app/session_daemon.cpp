@@ -257,6 +257,8 @@ Status Session::apply(const Options& next, const AlertConfig& alerts, const std:
     options_ = std::move(options);
     if (!changed.empty()) {
         times_.emplace(options_, output_->has_snapshots(), monotonic_ns());
+        own_->change(options_);
+        take_knobs();
     }
     if (publisher_) {
         publisher_->set_interval(options_.interval_ns);
@@ -277,7 +279,7 @@ Status Session::let_go(const std::vector<std::int32_t>& pids) {
     }
     collector_->handle_kernel_events();
     collector_->deactivate(pids);
-    auto status = tick(true);
+    auto status = tick_before_leaving();
     for (const auto pid : pids) {
         note("no longer followed: " + about(pid));
         collector_->end(pid, EndReason::detached);

@@ -34,13 +34,15 @@ Status Session::snapshot_now() {
     return output_->has_snapshots() ? write_snapshots() : fail("there is no --snapshot-dir");
 }
 
-/// On a tick with ages.
+/// On a tick.
 void Session::snapshot() {
+    const auto cpu_s = OwnControl::cpu_seconds();
     collector_->resolve_symbols();
     if (auto status = write_snapshots(); !status) {
         say(status.error().message + "; earlier snapshots are untouched, the next one is tried in time");
         snapshot_failed_ = true;
     }
+    own_->wrote_snapshots(cpu_s);
 }
 
 Status Session::open_pusher() {
@@ -55,7 +57,7 @@ Status Session::open_pusher() {
     return {};
 }
 
-/// On a tick with ages.
+/// On a tick.
 void Session::push_profiles() {
     collector_->resolve_symbols();
     pusher_->push(model_, [this](std::int32_t pid) { return targets_ ? targets_->name_of(pid) : std::string(); });
@@ -64,6 +66,7 @@ void Session::push_profiles() {
 /// What the model says now, with its alerts.
 std::vector<Report> Session::look(bool last) {
     collector_->resolve_symbols();
+    on_event(own_->sample(forgotten_));
     auto reports = Output::reports_to_show(model_, last);
     desk_->look(reports, last);
     if (pusher_) {
@@ -118,7 +121,7 @@ void Session::await_debug_files() {
 Status Session::finish() {
     notify_.stopping();
     collector_->deactivate_all();
-    if (auto status = tick(true); !status) {
+    if (auto status = tick(true, true); !status) {
         return status;
     }
     collector_->mark_detached();

@@ -116,6 +116,7 @@ Status Session::load(const KernelFeatures& features) {
         });
     }
     control_.emplace(*collector_, governor_settings(), [this](const std::string& text) { note(text); });
+    own_.emplace(options_, [this](const std::string& text) { note(text); });
     auto pages = PageTracer::load({.max_frames = options_.max_frames}, tracer_->stack_maps());
     if (pages) {
         pages_ = std::move(*pages);

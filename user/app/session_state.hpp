@@ -15,6 +15,7 @@
 #include "app/message.hpp"
 #include "app/output.hpp"
 #include "app/overhead_control.hpp"
+#include "app/own_control.hpp"
 #include "app/profile_pusher.hpp"
 #include "app/publisher.hpp"
 #include "app/service_notify.hpp"
@@ -34,7 +35,7 @@ class Session {
 public:
     explicit Session(const Options& options) : options_(options) {}
     Status run();
-    [[nodiscard]] bool found() const { return found_verdict(model_, options_.fail_on); }
+    [[nodiscard]] bool found() const { return found_ || found_verdict(model_, options_.fail_on); }
 
 private:
     Status prepare();
@@ -48,8 +49,11 @@ private:
     Status loop();
     Status work(std::uint64_t now_ns);
     Status wait(std::uint64_t until_ns);
-    Status tick(bool with_ages);
+    Status tick(bool with_ages, bool with_memory);
+    Status tick_before_leaving();
+    void take_knobs();
     Status end_processes();
+    void forget_processes();
     Status write_snapshots();
     void snapshot();
     Status open_pusher();
@@ -98,6 +102,9 @@ private:
     std::optional<ResourceTracer> resources_;
     std::optional<Collector> collector_;
     std::optional<OverheadControl> control_;
+    std::optional<OwnControl> own_;
+    std::uint64_t forgotten_ = 0; ///< processes
+    bool found_ = false;          ///< in one of these
     std::optional<Launcher> launcher_;
     std::vector<std::int32_t> ended_;
     std::optional<Timetable> times_; ///< of the loop

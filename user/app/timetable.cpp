@@ -9,11 +9,15 @@ constexpr std::uint64_t kShortestTick = 200'000'000;
 constexpr std::uint64_t kLongestTick = 10'000'000'000;
 constexpr std::uint64_t kTicksPerReport = 10; ///< growth is judged on ticks, which are finer than reports
 
-std::uint64_t tick_of(const Options& options) {
-    return std::clamp(options.interval_ns / kTicksPerReport, kShortestTick, kLongestTick);
+std::uint64_t to_ns(double seconds) {
+    return static_cast<std::uint64_t>(seconds * static_cast<double>(kNanosPerSecond));
 }
 
 } // namespace
+
+std::uint64_t tick_period(const Options& options) {
+    return std::clamp(options.interval_ns / kTicksPerReport, kShortestTick, kLongestTick);
+}
 
 void Calendar::reckon(std::uint64_t wall) {
     last_wall_ = wall;
@@ -39,7 +43,7 @@ bool Calendar::due() {
 }
 
 Timetable::Timetable(const Options& options, bool has_snapshots, std::uint64_t begin_ns)
-    : ticks(begin_ns + tick_of(options), tick_of(options)), reports(begin_ns + options.interval_ns, options.interval_ns),
+    : ticks(begin_ns + tick_period(options), tick_period(options)), reports(begin_ns + options.interval_ns, options.interval_ns),
       snapshots(has_snapshots && options.snapshot_by_interval ? begin_ns + options.snapshot_interval_ns : kNever,
                 options.snapshot_interval_ns),
       pushes(options.push_profiles.empty() ? kNever : begin_ns + options.push_interval_ns, options.push_interval_ns),
@@ -47,6 +51,12 @@ Timetable::Timetable(const Options& options, bool has_snapshots, std::uint64_t b
 
 std::uint64_t Timetable::next() const {
     return std::min({ticks.next(), reports.next(), snapshots.next(), pushes.next(), calendar.next()});
+}
+
+void Timetable::set_periods(double tick_s, double report_s, double snapshot_s) {
+    ticks.set_period(to_ns(tick_s));
+    reports.set_period(to_ns(report_s));
+    snapshots.set_period(to_ns(snapshot_s)); // its next moment is never where none are wanted
 }
 
 bool Timetable::snapshot_due(std::uint64_t now_ns) {

@@ -17,6 +17,8 @@ class Periodic {
 public:
     Periodic(std::uint64_t first_ns, std::uint64_t period_ns) : next_(first_ns), period_(period_ns) {}
     [[nodiscard]] std::uint64_t next() const { return next_; }
+    /// From the next moment on, which stays.
+    void set_period(std::uint64_t period_ns) { period_ = period_ns; }
     bool due(std::uint64_t now) {
         if (now < next_) {
             return false;
@@ -46,10 +48,15 @@ private:
     std::uint64_t last_wall_ = 0; ///< when it was asked last
 };
 
+/// Between two ticks, as usual.
+std::uint64_t tick_period(const Options& options);
+
 struct Timetable {
     Timetable(const Options& options, bool has_snapshots, std::uint64_t begin_ns);
     [[nodiscard]] std::uint64_t next() const;
     bool snapshot_due(std::uint64_t now_ns);
+    /// Other distances from now on, in seconds. What comes by calendar stays, and snapshots that come by that alone.
+    void set_periods(double tick_s, double report_s, double snapshot_s);
 
     Periodic ticks;
     Periodic reports;

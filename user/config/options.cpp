@@ -112,6 +112,17 @@ CLI::Validator percent_validator() {
         "PERCENT");
 }
 
+/// What `parse` accepts, or "none".
+template <typename Parse>
+CLI::Validator budget_validator(Parse parse, const char* kind) {
+    return CLI::Validator(
+        [parse](std::string& text) {
+            const auto value = parse(text);
+            return text == "none" || value ? std::string() : value.error().message + ", or none";
+        },
+        kind);
+}
+
 CLI::Validator address_validator() {
     return CLI::Validator(
         [](std::string& text) {
@@ -142,6 +153,8 @@ struct RawTexts {
     std::string max_overhead = "5%";
     std::string history_keep = "30d";
     std::string history_size = "1GiB";
+    std::string own_cpu = "1%";
+    std::string own_memory;
     std::string listen_tls;
     std::string resources = "auto";
     std::string debuginfod; ///< kFromEnvironment, or servers
@@ -256,6 +269,12 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
         ->check(sample_validator());
     app.add_option("--max-overhead", raw.max_overhead, "share of the target's CPU time that --sample auto may take (5%)")
         ->check(percent_validator());
+    app.add_option("--own-cpu", raw.own_cpu,
+                   "share of a core that memtrace itself may take, over a minute, before it does less (1%)")
+        ->check(budget_validator(parse_percent, "PERCENT|none"));
+    app.add_option("--own-memory", raw.own_memory,
+                   "memory that memtrace itself may hold before it does less (512MiB, or 2% of the machine's)")
+        ->check(budget_validator(parse_size, "SIZE|none"));
     app.add_option("--allocator", options.allocator,
                    "auto, libc, jemalloc, tcmalloc, mimalloc, program, a library's file name, or otel_memory: what the program "
                    "tells of itself")
@@ -554,6 +573,10 @@ void finish(const CLI::App& app, const RawTexts& raw, Options& options) {
     options.snapshot_by_interval = raw.snapshot_at.empty() || app.count("--snapshot-interval") != 0;
     options.min_age_ns = *parse_duration(raw.min_age);
     options.max_overhead = *parse_percent(raw.max_overhead);
+    options.own_cpu = raw.own_cpu == "none" ? 0 : *parse_percent(raw.own_cpu);
+    if (!raw.own_memory.empty()) {
+        options.own_memory = raw.own_memory == "none" ? 0 : *parse_size(raw.own_memory);
+    }
     options.resources = *parse_resources(raw.resources);
     options.resources_given = raw.resources != "auto";
     if (raw.sample == "exact") {

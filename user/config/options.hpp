@@ -38,8 +38,10 @@ struct Options {
     std::uint64_t min_age_ns = 0;
     enum class Sample : std::uint8_t { automatic, exact, fixed };
     Sample sample = Sample::automatic;
-    std::uint64_t sample_interval = 0; ///< bytes, where fixed
-    double max_overhead = 0.05;        ///< share of the target's CPU time that automatic keeps to
+    std::uint64_t sample_interval = 0;       ///< bytes, where fixed
+    double max_overhead = 0.05;              ///< share of the target's CPU time that automatic keeps to
+    double own_cpu = 0.01;                   ///< share of a core that memtrace itself may take; 0 = any
+    std::optional<std::uint64_t> own_memory; ///< bytes that it may hold; 0 = any; none: as the machine's size suggests
     std::string allocator = "auto";
     std::vector<std::string> configs; ///< files of recipes, or bare names of those that come with memtrace
     /// What the kernel gives out that is followed: bits of 1 descriptors, 2 threads, 4 timers, as mt_resource_family. 0 = nothing.

@@ -66,6 +66,9 @@ struct HeapTracer::Impl {
     ProbePlanner planner{LongNops::stepped};
     ProgramTimer timer;
     std::optional<UnwindShards> shards;
+    // Images that have ended, and whose blocks and sites lie in the maps still: looking for them is a walk over a whole map.
+    std::set<mt_process_key> dead_in_live;
+    std::set<mt_process_key> dead_in_sites;
 
     Impl() = default;
     Impl(const Impl&) = delete;
@@ -341,23 +344,57 @@ void HeapTracer::remove_process(mt_process_key process) {
     forget_image(process);
 }
 
+/// Its entries are in nobody's way, so they go when the maps are read anyway; at once where they may be many.
 void HeapTracer::forget_image(mt_process_key process) {
-    erase_from_map<mt_live_key, mt_live_block>(impl_->fd(impl_->skeleton->maps.live),
-                                               [&](const auto& key, const auto&) { return key.process == process; });
-    erase_from_map<std::uint64_t, mt_site>(impl_->fd(impl_->skeleton->maps.sites),
-                                           [&](auto, const auto& site) { return site.process == process; });
+    constexpr std::size_t kMostDead = 64;
+    constexpr std::uint64_t kFewReturns = 20'000;
+    impl_->dead_in_live.insert(process);
+    impl_->dead_in_sites.insert(process);
+    if (impl_->dead_in_live.size() >= kMostDead || read_counters(process).value[MT_COUNTER_hits_return] > kFewReturns) {
+        const auto ignore = [](const auto&, const auto&) {};
+        (void)read_live(ignore);
+        (void)read_sites(ignore);
+    }
 }
+
+namespace {
+
+/// As read_map, but entries of `dead` are deleted, not visited; then there are none.
+template <typename Key, typename Value, typename Owner, typename Visit>
+Status read_living(int map_fd, std::set<mt_process_key>& dead, const Owner& owner, const Visit& visit) {
+    std::vector<Key> doomed;
+    auto status = read_map<Key, Value>(map_fd, [&](const Key& key, const Value& value) {
+        if (!dead.empty() && dead.contains(owner(key, value))) {
+            doomed.push_back(key);
+        } else {
+            visit(key, value);
+        }
+    });
+    for (const auto& key : doomed) {
+        bpf_map_delete_elem(map_fd, &key);
+    }
+    if (status) {
+        dead.clear();
+    }
+    return status;
+}
+
+} // namespace
 
 void HeapTracer::adopt_key(mt_process_key process) {
     impl_->make_overflow_site(process);
 }
 
 Status HeapTracer::read_sites(const std::function<void(std::uint64_t, const mt_site&)>& visit) const {
-    return read_map<std::uint64_t, mt_site>(impl_->fd(impl_->skeleton->maps.sites), visit);
+    return read_living<std::uint64_t, mt_site>(
+        impl_->fd(impl_->skeleton->maps.sites), impl_->dead_in_sites, [](auto, const mt_site& site) { return site.process; },
+        visit);
 }
 
 Status HeapTracer::read_live(const std::function<void(const mt_live_key&, const mt_live_block&)>& visit) const {
-    return read_map<mt_live_key, mt_live_block>(impl_->fd(impl_->skeleton->maps.live), visit);
+    return read_living<mt_live_key, mt_live_block>(
+        impl_->fd(impl_->skeleton->maps.live), impl_->dead_in_live, [](const mt_live_key& key, auto) { return key.process; },
+        visit);
 }
 
 std::optional<mt_stack> HeapTracer::read_stack(std::uint64_t key) const {

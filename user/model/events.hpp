@@ -48,6 +48,11 @@ struct ProcessEnded {
     EndReason reason = EndReason::exited;
 };
 
+/// Nothing is known of the process from here on: it has ended, its last figures have been told, and others want the room.
+struct ProcessForgotten {
+    ProcessId process;
+};
+
 /// A file mapped into a process.
 struct ModuleMapped {
     ModuleId module;
@@ -159,6 +164,21 @@ struct ModeChanged {
     std::string reason;               ///< a sentence; empty for what was asked for
 };
 
+/// What memtrace itself takes, and what it does to take no more (app/own_budget.hpp).
+struct CollectorSample {
+    double cpu_ratio = 0;            ///< of a core, over the last minute; start-up is left out
+    double cpu_budget = 0;           ///< 0 = none
+    std::uint64_t rss_bytes = 0;     ///< of its process
+    std::uint64_t memory_budget = 0; ///< 0 = none
+    double interval_s = 0;           ///< from report to report, now
+    double tick_s = 0;               ///< from tick to tick
+    double ages_s = 0;               ///< from one look at the ages of all live blocks to the next
+    std::uint64_t sites_listed = 0;  ///< of a process in a periodic report, at most
+    std::uint64_t max_sites = 0;     ///< call sites that are told apart, of all processes; 0 = as many as the kernel half holds
+    std::uint64_t forgotten = 0;     ///< processes that ended and are in no report any more
+    std::string reason;              ///< a sentence; empty where nothing is given up
+};
+
 /// All samples above belong to this moment. The model closes its interval.
 struct TickEnded {
     std::uint64_t wall_ns = 0;
@@ -170,10 +190,10 @@ struct ReportDue {
     bool last = false; ///< nothing follows
 };
 
-using Event =
-    std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined, SiteSample,
-                 ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue, PagesStarted, PageSiteDefined, PageSiteSample,
-                 PageSample, ContractStarted, ObjectTold, ReferenceTold, ResourceTold, PoolTold, CleanupTold, ThreadEnded,
-                 HandlePlaced, StorageTold, ResourceKindDefined, ResourcesStarted, CohortsCut, MemorySample>;
+using Event = std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMapped, StackDefined, SymbolResolved, SiteDefined,
+                           SiteSample, ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue, PagesStarted,
+                           PageSiteDefined, PageSiteSample, PageSample, ContractStarted, ObjectTold, ReferenceTold, ResourceTold,
+                           PoolTold, CleanupTold, ThreadEnded, HandlePlaced, StorageTold, ResourceKindDefined, ResourcesStarted,
+                           CohortsCut, MemorySample, ProcessForgotten, CollectorSample>;
 
 } // namespace memtrace

@@ -55,10 +55,36 @@ void Model::on(const ProcessEnded& event) {
     }
 }
 
+void Model::on(const ProcessForgotten& event) {
+    const auto found = processes_.find(event.process);
+    if (found == processes_.end() || !found->second.ended) {
+        ++ignored_;
+        return;
+    }
+    for (const auto& site : found->second.sites) {
+        sites_.erase(site.about.site);
+    }
+    for (const auto id : found->second.page_sites) {
+        page_sites_.erase(id);
+    }
+    for (const auto id : found->second.stacks) {
+        stacks_.erase(id);
+    }
+    for (const auto id : found->second.modules) {
+        modules_.erase(id);
+        symbols_.erase(symbols_.lower_bound(Frame{id, 0}), symbols_.upper_bound(Frame{id, UINT64_MAX}));
+    }
+    processes_.erase(found);
+    std::erase(process_order_, event.process);
+}
+
 void Model::on(const ModuleMapped& event) {
     if (!processes_.contains(event.process)) {
         ++ignored_;
         return;
+    }
+    if (modules_.try_emplace(event.module).second) {
+        processes_[event.process].modules.push_back(event.module);
     }
     modules_[event.module].about = event;
 }
@@ -67,6 +93,9 @@ void Model::on(const StackDefined& event) {
     if (!processes_.contains(event.process)) {
         ++ignored_;
         return;
+    }
+    if (stacks_.try_emplace(event.stack).second) {
+        processes_[event.process].stacks.push_back(event.stack);
     }
     stacks_[event.stack] = event;
 }
@@ -77,8 +106,11 @@ void Model::on(const SiteDefined& event) {
         ++ignored_;
         return;
     }
-    sites_[event.site].about = event;
-    process->second.sites.push_back(event.site);
+    auto& site = process->second.sites.emplace_back();
+    site.about = event;
+    site.changed_report = process->second.reports; // before that it held nothing
+    site.live_bytes_history.fill(process->second.history.ticks, 0);
+    sites_[event.site] = {&process->second, &site};
 }
 
 void Model::on(const SiteSample& event) {
@@ -87,7 +119,15 @@ void Model::on(const SiteSample& event) {
         ++ignored_;
         return;
     }
-    found->second.sample = event;
+    auto& [process, site] = found->second;
+    const auto before = site->live_bytes();
+    if (site->changed_report != process->reports) {
+        site->changed_report = process->reports;
+        site->live_bytes_before = before;
+    }
+    site->live_bytes_history.fill(process->history.ticks, static_cast<float>(before));
+    site->sample = event;
+    process->live_bytes += site->live_bytes() - before;
 }
 
 void Model::on(const CohortsCut& event) {
@@ -97,13 +137,14 @@ void Model::on(const CohortsCut& event) {
         return;
     }
     auto& process = found->second;
-    for (const auto id : process.sites) {
-        auto& site = sites_[id];
+    process.ages = {};
+    for (auto& site : process.sites) {
         if (!site.sample.births.empty()) {
             site.survival.read(process.cohorts, site.sample.births, site.sample.allocs, event.starts.back());
             site.sample.births.clear();
         }
         site.survival.cut(process.cohorts, event.starts, site.sample.allocs);
+        process.ages += site.survival.ages();
     }
     process.cohorts = event.starts;
 }
@@ -181,18 +222,10 @@ void Model::on(const TickEnded& event) {
 void Model::add_to_history(Process& process) {
     auto& history = process.history;
     const auto tick = ++history.ticks;
-    std::uint64_t live = 0;
-    for (const auto site_id : process.sites) {
-        auto& site = sites_[site_id];
-        if (site.live_bytes() != 0 || !site.live_bytes_history.empty()) {
-            site.live_bytes_history.add(tick, static_cast<float>(site.live_bytes()));
-            live += site.live_bytes();
-        }
-    }
     process.resources.tick(tick);
     const auto add = [tick](Timeline& timeline, auto value) { timeline.add(tick, static_cast<float>(value)); };
     history.mono_ns.add(tick, process.last_mono_ns);
-    add(history.live_bytes, live);
+    add(history.live_bytes, process.live_bytes);
     add(history.rss_bytes, process.usage.rss_bytes);
     add(history.anon_bytes, process.memory.anon_bytes);
     add(history.file_bytes, process.memory.file_bytes);
@@ -204,12 +237,7 @@ void Model::add_to_history(Process& process) {
 
 void Model::on(const ReportDue&) {
     for (auto& [id, process] : processes_) {
-        process.live_bytes_at_report = 0;
-        for (const auto site_id : process.sites) {
-            auto& site = sites_[site_id];
-            site.live_bytes_at_report = site.live_bytes();
-            process.live_bytes_at_report += site.live_bytes_at_report;
-        }
+        ++process.reports;
         for (const auto site_id : process.page_sites) {
             auto& site = page_sites_[site_id];
             site.held_at_report = site.held_bytes();

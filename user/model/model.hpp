@@ -3,11 +3,14 @@
 //   Process  has  modules, stacks, sites (vectors by id), histories of its memory by tick, the cohorts that blocks are counted by
 //   Site     has  its latest sample, the history of its live bytes, what became of its blocks: at most 2.5 KiB besides its stack
 //
+// What belongs to a process goes when it is forgotten (ProcessForgotten). Nothing is done for a site at ticks at which it does not change.
+//
 // One thread owns a Model. Ids are global to the run and handed out by whoever makes the events; an event that names an unknown
 // id is ignored and counted (a damaged recording must not crash a replay).
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -38,8 +41,9 @@ struct ProcessHistory {
 struct Site {
     SiteDefined about;
     SiteSample sample;
-    std::uint64_t live_bytes_at_report = 0; ///< at the report before
-    Timeline live_bytes_history;            ///< by the process's ticks; empty: never held anything at one
+    std::uint64_t live_bytes_before = 0; ///< at the report before, where it has changed since
+    std::uint64_t changed_report = 0;    ///< how many reports there had been when it did
+    LazyTimeline live_bytes_history;     ///< by the process's ticks
     SurvivalTable survival;
     /// Never below zero: totals are read one after the other while the program runs, so what was freed in between may be counted
     /// without its allocation.
@@ -47,6 +51,10 @@ struct Site {
         return sample.allocated_bytes > sample.freed_bytes ? sample.allocated_bytes - sample.freed_bytes : 0;
     }
     [[nodiscard]] std::uint64_t live_objects() const { return sample.allocs > sample.frees ? sample.allocs - sample.frees : 0; }
+    /// `reports`: how many there have been of its process.
+    [[nodiscard]] std::uint64_t live_bytes_at_report(std::uint64_t reports) const {
+        return changed_report == reports ? live_bytes_before : live_bytes();
+    }
 };
 
 struct Counter {
@@ -76,12 +84,16 @@ struct Process {
     ModeChanged mode;                         ///< as of now
     std::uint64_t largest_interval_bytes = 0; ///< of sampling, since it began
     std::map<std::string, Counter> counters;
-    std::uint64_t live_bytes_at_report = 0;
+    std::uint64_t live_bytes = 0;     ///< of all sites
     std::uint64_t report_mono_ns = 0; ///< when the report before was made; attach time before the first
+    std::uint64_t reports = 0;        ///< that have been made since it was followed
     ProcessHistory history;
     MemorySample memory;
     std::vector<std::uint64_t> cohorts; ///< as CohortsCut told
-    std::vector<SiteId> sites;
+    AgeClasses ages;                    ///< of all sites
+    std::deque<Site> sites;             ///< in order of appearance: they stay where they are
+    std::vector<StackId> stacks;
+    std::vector<ModuleId> modules;
     std::optional<PagesStarted> pages; ///< the pages tier follows it
     PageSample page_totals;
     std::vector<PageSiteId> page_sites;
@@ -97,6 +109,10 @@ struct Module {
 
 class Model {
 public:
+    Model() = default;
+    Model(Model&&) = default; // a copy's places of sites would be those of the original
+    Model& operator=(Model&&) = default;
+
     void apply(const Event& event);
 
     [[nodiscard]] const RunStarted& run() const { return run_; }
@@ -104,7 +120,12 @@ public:
     /// In order of appearance.
     [[nodiscard]] const std::vector<ProcessId>& processes() const { return process_order_; }
     [[nodiscard]] const Process* process(ProcessId id) const { return find(processes_, id); }
-    [[nodiscard]] const Site* site(SiteId id) const { return find(sites_, id); }
+    [[nodiscard]] const Site* site(SiteId id) const {
+        const auto* place = find(sites_, id);
+        return place == nullptr ? nullptr : place->site;
+    }
+    /// Of memtrace itself; nullopt before it was told.
+    [[nodiscard]] const std::optional<CollectorSample>& collector() const { return collector_; }
     [[nodiscard]] const PageSite* page_site(PageSiteId id) const { return find(page_sites_, id); }
     [[nodiscard]] const StackDefined* stack(StackId id) const { return find(stacks_, id); }
     [[nodiscard]] const Module* module(ModuleId id) const { return find(modules_, id); }
@@ -122,6 +143,8 @@ private:
     void on(const RunStarted& event) { run_ = event; }
     void on(const ProcessStarted& event);
     void on(const ProcessEnded& event);
+    void on(const ProcessForgotten& event);
+    void on(const CollectorSample& event) { collector_ = event; }
     void on(const ModuleMapped& event);
     void on(const StackDefined& event);
     void on(const SymbolResolved& event) { symbols_[event.frame] = event.lines; }
@@ -150,7 +173,12 @@ private:
     void on(const StorageTold& event);
     void on(const ResourcesStarted& event);
 
-    void add_to_history(Process& process);
+    struct SitePlace {
+        Process* process = nullptr;
+        Site* site = nullptr;
+    };
+
+    static void add_to_history(Process& process);
     /// The process that an event of the contract tier is about; nullptr, and counted, where it is unknown.
     Process* told_of(ProcessId id);
 
@@ -160,9 +188,10 @@ private:
     std::unordered_map<ProcessId, Process> processes_;
     std::unordered_map<ModuleId, Module> modules_;
     std::unordered_map<StackId, StackDefined> stacks_;
-    std::unordered_map<SiteId, Site> sites_;
+    std::unordered_map<SiteId, SitePlace> sites_;
     std::unordered_map<PageSiteId, PageSite> page_sites_;
     std::map<Frame, std::vector<SymbolLine>> symbols_;
+    std::optional<CollectorSample> collector_;
     std::uint64_t ignored_ = 0;
 };
 

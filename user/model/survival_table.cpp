@@ -96,18 +96,18 @@ void SurvivalTable::read(std::span<const std::uint64_t> starts, std::span<const 
 }
 
 void SurvivalTable::cut(std::span<const std::uint64_t> from, std::span<const std::uint64_t> to, std::uint64_t allocs) {
-    if (cohorts_.size() != from.size() || cohorts_.empty() || to.empty()) {
+    if (cohorts_.size() != from.size() || cohorts_.empty() || to.empty() || to.size() > kMaxCohorts) {
         return;
     }
-    std::vector<Cohort> next(to.size());
+    std::array<Cohort, kMaxCohorts> next{};
     for (std::size_t i = from.size(); i-- > 0;) { // backwards: the earliest of those merged tells what was allocated before
         const auto into = static_cast<std::size_t>(std::upper_bound(to.begin(), to.end(), from[i]) - to.begin());
         auto& cohort = next[into == 0 ? 0 : into - 1];
         cohort.allocs_before = cohorts_[i].allocs_before;
         cohort.live += cohorts_[i].live;
     }
-    next.back().allocs_before = allocs;
-    cohorts_ = std::move(next);
+    next[to.size() - 1].allocs_before = allocs;
+    cohorts_.assign(next.begin(), next.begin() + static_cast<std::ptrdiff_t>(to.size()));
 }
 
 } // namespace memtrace

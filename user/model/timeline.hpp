@@ -21,6 +21,8 @@ public:
     static constexpr std::size_t kLevels = 6;
     static constexpr std::size_t kEntries = 64;
     static constexpr std::uint64_t kFold = 4;
+    static constexpr unsigned kFoldBits = 2;
+    static_assert(kFold == 1U << kFoldBits);
 
     /// `tick` is the one after that of the call before.
     void add(std::uint64_t tick, T value) {
@@ -32,6 +34,26 @@ public:
             }
             tick /= kFold;
             store(level, tick, value);
+        }
+    }
+
+    /// As add() of the same value at each tick after `from`, the one of the call before, up to `to`; at most some hundred steps.
+    void add_run(std::uint64_t from, std::uint64_t to, T value) {
+        std::array<T, kLevels> firsts; // of each level: the entry that has ticks of before the run in it too
+        firsts[0] = value;
+        for (std::size_t level = 1; level < kLevels; ++level) {
+            firsts[level] = firsts[level - 1];
+            const std::uint64_t known = from >> (kFoldBits * (level - 1));
+            for (std::uint64_t part = (from >> (kFoldBits * level)) * kFold + 1; part <= known; ++part) {
+                firsts[level] = std::min(firsts[level], at(level - 1, part));
+            }
+        }
+        for (std::size_t level = 0; level < kLevels; ++level) {
+            const std::uint64_t first = (from >> (kFoldBits * level)) + 1;
+            const std::uint64_t last = to >> (kFoldBits * level);
+            for (std::uint64_t entry = std::max(first, last > kEntries ? last - kEntries + 1 : 1); entry <= last; ++entry) {
+                store(level, entry, entry == first ? firsts[level] : value);
+            }
         }
     }
 
@@ -76,5 +98,34 @@ private:
 };
 
 using Timeline = Rings<float>;
+
+/// The timeline of a figure that mostly stands still, as that of one site of 50,000: ticks at which it stayed as it was cost nothing, and
+/// are filled in when it changes, or is read. Takes no memory before it is above zero at a tick.
+class LazyTimeline {
+public:
+    /// At all ticks from the one after that of the call before, up to `tick`, it was `value`.
+    void fill(std::uint64_t tick, float value) {
+        if (values_.empty() && value == 0) {
+            filled_ = tick;
+        }
+        if (filled_ < tick) {
+            values_.add_run(filled_, tick, value);
+            filled_ = tick;
+        }
+    }
+    /// As that of Timeline; since the last fill() it is `value`.
+    [[nodiscard]] std::vector<double> read(std::size_t level, std::uint64_t tick, float value) const {
+        auto whole = *this;
+        whole.fill(tick, value);
+        return whole.values_.read(level, tick);
+    }
+    /// Whether it was above zero at a tick up to `tick`; since the last fill() it is `value`.
+    [[nodiscard]] bool any(std::uint64_t tick, float value) const { return !values_.empty() || (tick > filled_ && value != 0); }
+    [[nodiscard]] std::size_t bytes() const { return values_.bytes(); }
+
+private:
+    Timeline values_;
+    std::uint64_t filled_ = 0; ///< the last tick that is
+};
 
 } // namespace memtrace

@@ -108,6 +108,10 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
     coverage.from_start = process.about.from_start;
     coverage.max_live = model.run().max_live;
     coverage.kernel_bytes = model.run().kernel_bytes;
+    if (const auto& own = model.collector()) {
+        coverage.collector = {own->cpu_ratio, own->cpu_budget,   own->rss_bytes, own->memory_budget, own->interval_s, own->tick_s,
+                              own->ages_s,    own->sites_listed, own->max_sites, own->forgotten,     own->reason};
+    }
     coverage.unmatched_frees = counter_value(process, "unmatched_frees");
     double hits = 0;
     for (const auto& [name, counter] : process.counters) {
@@ -190,13 +194,13 @@ void build_pages(const Model& model, const Process& process, Report& report) {
 }
 
 /// What was lost could be live, all of it or none.
-void build_totals_interval(const Model& model, const Process& process, Report& report) {
+void build_totals_interval(const Process& process, Report& report) {
     auto& totals = report.totals;
     double bytes_variance = 0;
     double objects_variance = 0;
-    for (const auto id : process.sites) {
-        bytes_variance += model.site(id)->sample.live_bytes_variance;
-        objects_variance += model.site(id)->sample.live_objects_variance;
+    for (const auto& site : process.sites) {
+        bytes_variance += site.sample.live_bytes_variance;
+        objects_variance += site.sample.live_objects_variance;
     }
     build_intervals(process, static_cast<double>(totals.live_bytes), bytes_variance, static_cast<double>(totals.live_objects),
                     objects_variance, totals.live_bytes_ci95, totals.live_objects_ci95);
@@ -208,7 +212,7 @@ void build_totals_interval(const Model& model, const Process& process, Report& r
 
 } // namespace
 
-Report build_report(const Model& model, ProcessId id) {
+Report build_report(const Model& model, ProcessId id, std::size_t sites) {
     Report report;
     const auto* process = model.process(id);
     if (process == nullptr) {
@@ -228,9 +232,9 @@ Report build_report(const Model& model, ProcessId id) {
                       state_name(*process),   memory.anon_bytes,
                       memory.file_bytes,      memory.shmem_bytes,
                       memory.swap_bytes,      memory.stack_bytes};
-    build_sites(model, *process, report);
+    build_sites(model, *process, sites, report);
     build_coverage(model, *process, report);
-    build_totals_interval(model, *process, report);
+    build_totals_interval(*process, report);
     build_references(model, *process, report);
     build_resources(model, *process, report);
     build_history(*process, report);

@@ -39,7 +39,8 @@ inline bool is_windowed(const ModeChanged& mode) {
     return mode.mode == TraceMode::windowed || mode.mode == TraceMode::pages;
 }
 
-void build_sites(const Model& model, const Process& process, Report& report);
+/// Lists at most `count` of them.
+void build_sites(const Model& model, const Process& process, std::size_t count, Report& report);
 /// Trend and verdict of each; `built` is parallel to `sites`.
 void judge_sites(const Process& process, const std::vector<const Site*>& sites, std::vector<ReportSite>& built);
 void build_references(const Model& model, const Process& process, Report& report);

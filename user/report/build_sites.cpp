@@ -70,12 +70,38 @@ void build_intervals(const Process& process, double bytes, double bytes_variance
 
 namespace {
 
-ReportSite build_site(const Model& model, const Process& process, const Site& site) {
+/// Figures of a site, as far as totals and the choice of sites need them.
+struct Weight {
+    const Site* site = nullptr;
+    std::uint64_t live_bytes = 0;
+    std::int64_t grown_bytes = 0;
+};
+
+Weight weigh(const Process& process, const Site& site, bool aged) {
+    return {&site, aged ? site.sample.aged_bytes : site.live_bytes(),
+            static_cast<std::int64_t>(site.live_bytes() - site.live_bytes_at_report(process.reports))};
+}
+
+void add_to_totals(const Weight& weight, bool aged, ReportTotals& totals) {
+    const auto& site = *weight.site;
+    const auto live_objects = aged ? site.sample.aged_objects : site.live_objects();
+    totals.grown_bytes += weight.grown_bytes;
+    totals.live_bytes += weight.live_bytes;
+    totals.live_objects += live_objects;
+    totals.unverified_bytes += std::min(site.sample.unverified_bytes, weight.live_bytes);
+    totals.unverified_objects += std::min(site.sample.unverified_objects, live_objects);
+    totals.allocs += site.sample.allocs;
+    totals.frees += site.sample.frees;
+    totals.allocated_bytes += site.sample.allocated_bytes;
+    totals.freed_bytes += site.sample.freed_bytes;
+}
+
+ReportSite build_site(const Model& model, const Process& process, const Weight& weight) {
     ReportSite out;
+    const auto& site = *weight.site;
     out.id = site_id(model, site.about.allocator, site.about.function, site.about.stack);
-    const bool aged = model.run().min_age_ns != 0;
-    out.live_bytes = aged ? site.sample.aged_bytes : site.live_bytes();
-    out.live_objects = aged ? site.sample.aged_objects : site.live_objects();
+    out.live_bytes = weight.live_bytes;
+    out.live_objects = model.run().min_age_ns != 0 ? site.sample.aged_objects : site.live_objects();
     build_intervals(process, static_cast<double>(out.live_bytes), site.sample.live_bytes_variance,
                     static_cast<double>(out.live_objects), site.sample.live_objects_variance, out.live_bytes_ci95,
                     out.live_objects_ci95);
@@ -86,7 +112,7 @@ ReportSite build_site(const Model& model, const Process& process, const Site& si
     out.allocated_bytes = site.sample.allocated_bytes;
     out.freed_bytes = site.sample.freed_bytes;
     out.oldest_age_s = site.sample.oldest_ns != 0 ? seconds_between(site.sample.oldest_ns, process.last_mono_ns) : 0;
-    out.grown_bytes = static_cast<std::int64_t>(site.live_bytes() - site.live_bytes_at_report);
+    out.grown_bytes = weight.grown_bytes;
     out.allocator = site.about.allocator;
     out.function = site.about.function;
     if (const auto* stack = model.stack(site.about.stack)) {
@@ -96,28 +122,42 @@ ReportSite build_site(const Model& model, const Process& process, const Site& si
     return out;
 }
 
+/// The largest, and those that grew most, half and half; what is cut off is in `totals` only.
+void cut(std::vector<Weight>& weights, std::size_t count, bool aged, ReportTotals& totals) {
+    if (weights.size() <= count) {
+        return;
+    }
+    const auto half = weights.begin() + static_cast<std::ptrdiff_t>((count + 1) / 2);
+    const auto end = weights.begin() + static_cast<std::ptrdiff_t>(count);
+    std::nth_element(weights.begin(), half, weights.end(),
+                     [](const Weight& a, const Weight& b) { return a.live_bytes > b.live_bytes; });
+    std::nth_element(half, end, weights.end(), [](const Weight& a, const Weight& b) { return a.grown_bytes > b.grown_bytes; });
+    std::for_each(end, weights.end(), [&](const Weight& weight) {
+        totals.other_sites += 1;
+        totals.other_live_bytes += weight.live_bytes;
+        totals.other_live_objects += aged ? weight.site->sample.aged_objects : weight.site->live_objects();
+    });
+    weights.erase(end, weights.end());
+}
+
 } // namespace
 
-void build_sites(const Model& model, const Process& process, Report& report) {
-    std::vector<const Site*> sites;
-    for (const auto id : process.sites) {
-        const auto* site = model.site(id);
-        if (site->sample.allocs == 0) {
-            continue;
+void build_sites(const Model& model, const Process& process, std::size_t count, Report& report) {
+    const bool aged = model.run().min_age_ns != 0;
+    std::vector<Weight> weights;
+    weights.reserve(process.sites.size());
+    for (const auto& site : process.sites) {
+        if (site.sample.allocs != 0) {
+            weights.push_back(weigh(process, site, aged));
+            add_to_totals(weights.back(), aged, report.totals);
         }
-        auto built = build_site(model, process, *site);
-        auto& totals = report.totals;
-        totals.grown_bytes += built.grown_bytes;
-        totals.live_bytes += built.live_bytes;
-        totals.live_objects += built.live_objects;
-        totals.unverified_bytes += built.unverified_bytes;
-        totals.unverified_objects += built.unverified_objects;
-        totals.allocs += built.allocs;
-        totals.frees += built.frees;
-        totals.allocated_bytes += built.allocated_bytes;
-        totals.freed_bytes += built.freed_bytes;
-        sites.push_back(site);
-        report.sites.push_back(std::move(built));
+    }
+    cut(weights, count, aged, report.totals);
+    std::vector<const Site*> sites;
+    report.sites.reserve(weights.size());
+    for (const auto& weight : weights) {
+        sites.push_back(weight.site);
+        report.sites.push_back(build_site(model, process, weight));
     }
     judge_sites(process, sites, report.sites);
     std::sort(report.sites.begin(), report.sites.end(), [](const ReportSite& a, const ReportSite& b) {

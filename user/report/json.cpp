@@ -150,32 +150,52 @@ Json coverage_json(const ReportCoverage& coverage) {
                            {"budget", cost.budget ? Json(finite(*cost.budget)) : Json(nullptr)},
                            {"trap_ns", finite(cost.trap_ns)},
                            {"hits_per_s", finite(cost.hits_per_s)}};
-    return {{"mode", coverage.mode},
-            {"sample_interval_bytes", coverage.sample_interval_bytes},
-            {"window_s", finite(coverage.window_s)},
-            {"period_s", finite(coverage.period_s)},
-            {"mode_reason", coverage.mode_reason},
-            {"sources", coverage.sources},
-            {"unmatched_frees", coverage.unmatched_frees},
-            {"lost", object_json(coverage.lost)},
-            {"overhead", overhead},
-            {"counters", object_json(coverage.counters)},
-            {"from_start", coverage.from_start},
-            {"max_live", coverage.max_live},
-            {"kernel_bytes", coverage.kernel_bytes}};
+    Json json = {{"mode", coverage.mode},
+                 {"sample_interval_bytes", coverage.sample_interval_bytes},
+                 {"window_s", finite(coverage.window_s)},
+                 {"period_s", finite(coverage.period_s)},
+                 {"mode_reason", coverage.mode_reason},
+                 {"sources", coverage.sources},
+                 {"unmatched_frees", coverage.unmatched_frees},
+                 {"lost", object_json(coverage.lost)},
+                 {"overhead", overhead},
+                 {"counters", object_json(coverage.counters)},
+                 {"from_start", coverage.from_start},
+                 {"max_live", coverage.max_live},
+                 {"kernel_bytes", coverage.kernel_bytes}};
+    if (const auto& own = coverage.collector) {
+        json["collector"] = {{"cpu_ratio", finite(own->cpu_ratio)},
+                             {"cpu_budget", finite(own->cpu_budget)},
+                             {"rss_bytes", own->rss_bytes},
+                             {"memory_budget", own->memory_budget},
+                             {"interval_s", finite(own->interval_s)},
+                             {"tick_s", finite(own->tick_s)},
+                             {"ages_s", finite(own->ages_s)},
+                             {"sites_listed", own->sites_listed},
+                             {"max_sites", own->max_sites},
+                             {"forgotten", own->forgotten},
+                             {"reason", own->reason}};
+    }
+    return json;
 }
 
 Json totals_json(const ReportTotals& totals) {
-    return {{"live_bytes", totals.live_bytes},
-            {"live_objects", totals.live_objects},
-            {"allocs", totals.allocs},
-            {"frees", totals.frees},
-            {"allocated_bytes", totals.allocated_bytes},
-            {"freed_bytes", totals.freed_bytes},
-            {"live_bytes_ci95", interval_json(totals.live_bytes_ci95)},
-            {"live_objects_ci95", interval_json(totals.live_objects_ci95)},
-            {"unverified_bytes", totals.unverified_bytes},
-            {"unverified_objects", totals.unverified_objects}};
+    Json json = {{"live_bytes", totals.live_bytes},
+                 {"live_objects", totals.live_objects},
+                 {"allocs", totals.allocs},
+                 {"frees", totals.frees},
+                 {"allocated_bytes", totals.allocated_bytes},
+                 {"freed_bytes", totals.freed_bytes},
+                 {"live_bytes_ci95", interval_json(totals.live_bytes_ci95)},
+                 {"live_objects_ci95", interval_json(totals.live_objects_ci95)},
+                 {"unverified_bytes", totals.unverified_bytes},
+                 {"unverified_objects", totals.unverified_objects}};
+    if (totals.other_sites != 0) {
+        json["other_sites"] = totals.other_sites;
+        json["other_live_bytes"] = totals.other_live_bytes;
+        json["other_live_objects"] = totals.other_live_objects;
+    }
+    return json;
 }
 
 Json verdict_json(const ReportVerdict& verdict) {

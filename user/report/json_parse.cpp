@@ -146,6 +146,21 @@ ReportCoverage read_coverage(const Json& json, std::string& error) {
             overhead.number("budget", coverage.overhead.budget.emplace());
         }
     }
+    if (const Json* object = fields.find("collector")) {
+        const Fields own(*object, "coverage.collector", error);
+        auto& collector = coverage.collector.emplace();
+        own.number("cpu_ratio", collector.cpu_ratio);
+        own.number("cpu_budget", collector.cpu_budget);
+        own.count("rss_bytes", collector.rss_bytes);
+        own.count("memory_budget", collector.memory_budget);
+        own.number("interval_s", collector.interval_s);
+        own.number("tick_s", collector.tick_s);
+        own.number("ages_s", collector.ages_s);
+        own.count("sites_listed", collector.sites_listed);
+        own.count("max_sites", collector.max_sites);
+        own.count("forgotten", collector.forgotten);
+        own.string("reason", collector.reason);
+    }
     return coverage;
 }
 
@@ -160,6 +175,9 @@ ReportTotals read_totals(const Json& json, std::string& error) {
     fields.count("freed_bytes", totals.freed_bytes);
     fields.count("unverified_bytes", totals.unverified_bytes);
     fields.count("unverified_objects", totals.unverified_objects);
+    fields.count("other_sites", totals.other_sites);
+    fields.count("other_live_bytes", totals.other_live_bytes);
+    fields.count("other_live_objects", totals.other_live_objects);
     fields.interval("live_bytes_ci95", totals.live_bytes_ci95, static_cast<double>(totals.live_bytes));
     fields.interval("live_objects_ci95", totals.live_objects_ci95, static_cast<double>(totals.live_objects));
     return totals;

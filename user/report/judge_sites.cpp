@@ -20,10 +20,10 @@ struct Candidate {
     Trend trend;
 };
 
-std::vector<Candidate> choose(const std::vector<const Site*>& sites, std::vector<ReportSite>& built) {
+std::vector<Candidate> choose(std::uint64_t ticks, const std::vector<const Site*>& sites, std::vector<ReportSite>& built) {
     std::vector<Candidate> chosen;
     for (std::size_t i = 0; i < sites.size(); ++i) {
-        if (!sites[i]->live_bytes_history.empty()) {
+        if (sites[i]->live_bytes_history.any(ticks, static_cast<float>(sites[i]->live_bytes()))) {
             chosen.push_back({sites[i], &built[i], {}});
         }
     }
@@ -110,22 +110,22 @@ void judge(const Process& process, const ProcessSeries& series, const AgeClasses
 void judge_sites(const Process& process, const std::vector<const Site*>& sites, std::vector<ReportSite>& built) {
     const ProcessSeries series(process);
     const bool brief = series.seconds.size() < kLeastPoints;
-    AgeClasses all_ages;
     for (std::size_t i = 0; i < sites.size(); ++i) {
         built[i].verdict = site_verdict_name(brief ? SiteVerdict::unknown : SiteVerdict::stable);
         built[i].evidence = brief ? "too short a history" : "no lasting growth";
-        all_ages += sites[i]->survival.ages();
     }
-    auto chosen = choose(sites, built);
+    auto chosen = choose(process.history.ticks, sites, built);
     std::vector<double> p;
     for (auto& candidate : chosen) {
-        candidate.trend = find_trend(series.seconds, candidate.site->live_bytes_history.read(series.level, process.history.ticks),
-                                     series.cpu_s);
+        const auto& site = *candidate.site;
+        const auto live = static_cast<float>(site.live_bytes());
+        candidate.trend =
+            find_trend(series.seconds, site.live_bytes_history.read(series.level, process.history.ticks, live), series.cpu_s);
         p.push_back(candidate.trend.p);
     }
     p = adjusted_p_values(p);
     for (std::size_t i = 0; i < chosen.size(); ++i) {
-        judge(process, series, all_ages, p[i], chosen[i]);
+        judge(process, series, process.ages, p[i], chosen[i]);
     }
 }
 

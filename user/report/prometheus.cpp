@@ -92,6 +92,30 @@ void add_profiles(MetricSet& set, const PushedProfiles& profiles) {
     set.add(kPushFailures, {}, number(profiles.failures));
 }
 
+constexpr MetricDefinition kOwnCpu{"memtrace_collector_cpu_ratio", kGauge,
+                                   "Share of a core that memtrace itself takes, over the last minute."};
+constexpr MetricDefinition kOwnCpuBudget{"memtrace_collector_cpu_budget_ratio", kGauge,
+                                         "What that may be before memtrace gives way; 0: no budget."};
+constexpr MetricDefinition kOwnMemoryBudget{"memtrace_collector_memory_budget_bytes", kGauge,
+                                            "What its resident memory may be before memtrace gives way; 0: no budget."};
+constexpr MetricDefinition kOwnInterval{"memtrace_collector_report_interval_seconds", kGauge, "From report to report, now."};
+constexpr MetricDefinition kOwnAges{"memtrace_collector_ages_interval_seconds", kGauge,
+                                    "From one look at the ages of all live blocks to the next, now."};
+constexpr MetricDefinition kOwnListed{"memtrace_collector_sites_listed", kGauge,
+                                      "Call sites of a process that a report lists at most, now."};
+constexpr MetricDefinition kOwnGivesWay{"memtrace_collector_gives_way", kGauge,
+                                        "1 where memtrace does less than asked for, to keep within its budget."};
+
+void add_own_budget(MetricSet& set, const ReportCollector& own) {
+    set.add(kOwnCpu, {}, own.cpu_ratio);
+    set.add(kOwnCpuBudget, {}, own.cpu_budget);
+    set.add(kOwnMemoryBudget, {}, number(own.memory_budget));
+    set.add(kOwnInterval, {}, own.interval_s);
+    set.add(kOwnAges, {}, own.ages_s);
+    set.add(kOwnListed, {}, number(own.sites_listed));
+    set.add(kOwnGivesWay, {}, own.reason.empty() ? 0 : 1);
+}
+
 void add_collector(MetricSet& set, const Publication& publication) {
     const auto& cost = publication.cost;
     set.add(kBuild, {{"version", MEMTRACE_VERSION}}, 1);
@@ -108,6 +132,9 @@ void add_collector(MetricSet& set, const Publication& publication) {
     set.add_histogram(kTick, std::move(ticks));
     if (cost.profiles) {
         add_profiles(set, *cost.profiles);
+    }
+    if (!publication.reports.empty() && publication.reports.back().coverage.collector) {
+        add_own_budget(set, *publication.reports.back().coverage.collector);
     }
 }
 
@@ -158,6 +185,7 @@ void add_process(MetricSet& set, const Report& report, const MetricLabels& label
     for (const auto& site : report.sites) {
         ++by_verdict[site.verdict];
     }
+    by_verdict["stable"] += number(report.totals.other_sites); // nor do they grow as those do that are listed
     for (const auto& [verdict, count] : by_verdict) {
         set.add(kSites, with_label(labels, "verdict", verdict), count);
     }
@@ -272,8 +300,8 @@ void add_sites(MetricSet& set, const Report& report, const MetricLabels& labels,
         }
     }
     const auto other = site_labels(labels, kOther, kOther, kOther);
-    double bytes = 0;
-    double objects = 0;
+    double bytes = number(report.totals.other_live_bytes);
+    double objects = number(report.totals.other_live_objects);
     double growth = 0;
     for (const auto& site : report.sites) {
         if (!shown.contains(&site)) {

@@ -75,6 +75,21 @@ struct ReportOverhead {
     double hits_per_s = 0;        ///< over the last interval
 };
 
+/// (added) What memtrace itself takes, and what it gives up to take no more.
+struct ReportCollector {
+    double cpu_ratio = 0;  ///< of a core
+    double cpu_budget = 0; ///< 0: none is kept
+    std::uint64_t rss_bytes = 0;
+    std::uint64_t memory_budget = 0; ///< 0: none is kept
+    double interval_s = 0;           ///< from report to report
+    double tick_s = 0;               ///< from tick to tick
+    double ages_s = 0;               ///< from one look at the ages of all live blocks to the next
+    std::uint64_t sites_listed = 0;  ///< of a process, in a periodic report, at most
+    std::uint64_t max_sites = 0;     ///< that are told apart in all processes; 0: what the kernel half holds
+    std::uint64_t forgotten = 0;     ///< processes that ended and are in no report any more
+    std::string reason;              ///< what it gives up and why; empty: nothing
+};
+
 struct ReportCoverage {
     std::string mode = "exact";              ///< exact | sampled | windowed | pages
     std::uint64_t sample_interval_bytes = 0; ///< now; 0 where every allocation is recorded
@@ -87,9 +102,10 @@ struct ReportCoverage {
     std::uint64_t lost_now = 0;                    ///< all of them together, since the report before; not in the JSON
     std::map<std::string, std::uint64_t> counters; ///< (added) every counter
     ReportOverhead overhead;
-    bool from_start = false;        ///< (added) followed since its first instruction
-    std::uint64_t max_live = 0;     ///< (added) capacity of the live map, blocks
-    std::uint64_t kernel_bytes = 0; ///< (added) memory of the kernel maps
+    bool from_start = false;                  ///< (added) followed since its first instruction
+    std::uint64_t max_live = 0;               ///< (added) capacity of the live map, blocks
+    std::uint64_t kernel_bytes = 0;           ///< (added) memory of the kernel maps
+    std::optional<ReportCollector> collector; ///< (added)
 };
 
 struct ReportTotals {
@@ -104,6 +120,9 @@ struct ReportTotals {
     double live_objects_ci95[2] = {0, 0}; ///< (added)
     std::uint64_t unverified_bytes = 0;   ///< (added) see ReportSite
     std::uint64_t unverified_objects = 0; ///< (added)
+    std::uint64_t other_sites = 0;        ///< (added) call sites that are not listed; these are not in the JSON where it is 0
+    std::uint64_t other_live_bytes = 0;   ///< (added) of them, in the totals above
+    std::uint64_t other_live_objects = 0; ///< (added)
 };
 
 struct ReportVerdict {

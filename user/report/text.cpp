@@ -164,6 +164,24 @@ private:
         }
     }
 
+    void itself(const ReportCollector& own) {
+        row("") << "memtrace itself: " << human_percent(own.cpu_ratio) << " of a core";
+        if (own.cpu_budget > 0) {
+            out_ << " (budget " << human_percent(own.cpu_budget) << ')';
+        }
+        out_ << ", " << human_bytes(own.rss_bytes);
+        if (own.memory_budget > 0) {
+            out_ << " (budget " << human_bytes(own.memory_budget) << ')';
+        }
+        out_ << '\n';
+        if (!own.reason.empty()) {
+            row("") << wrapped(printable(own.reason), kIndent, kIndent, kWidth) << '\n';
+        }
+        if (own.forgotten > 0) {
+            row("") << human_count(own.forgotten) << " processes that ended are in no report any more\n";
+        }
+    }
+
     void cost() {
         const auto& cost = report_.coverage.overhead;
         row("cost") << human_count(rounded(cost.hits_per_s)) << " probe hits/s";
@@ -178,6 +196,9 @@ private:
             out_ << ")\n";
         } else {
             out_ << ", cost of a hit not measured\n";
+        }
+        if (const auto& own = report_.coverage.collector) {
+            itself(*own);
         }
     }
 
@@ -323,7 +344,8 @@ private:
         std::vector<const ReportSite*> shown = selection.growing;
         shown.insert(shown.end(), selection.live.begin(), selection.live.end());
         std::sort(shown.begin(), shown.end());
-        std::uint64_t count = 0, bytes = 0, objects = 0;
+        auto count = report_.totals.other_sites, bytes = report_.totals.other_live_bytes;
+        auto objects = report_.totals.other_live_objects;
         for (const auto& site : report_.sites) {
             if (!std::binary_search(shown.begin(), shown.end(), &site)) {
                 ++count;

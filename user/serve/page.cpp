@@ -246,7 +246,8 @@ private:
                  << "<br><span class=\"dim\">" << human_count(site->live_objects) << "</span></td><td><meter min=\"0\" max=\""
                  << total << "\" value=\"" << std::min(site->live_bytes, total) << "\"></meter></td></tr>\n";
         }
-        out_ << "</table>\n<p class=\"dim\">" << chosen.size() << " of " << report.sites.size() << " sites</p>\n";
+        out_ << "</table>\n<p class=\"dim\">" << chosen.size() << " of " << report.sites.size() + report.totals.other_sites
+             << " sites</p>\n";
     }
 
     static std::string stack_html(const std::vector<ReportFrame>& frames) {

@@ -81,6 +81,10 @@ template <>
 constexpr std::uint16_t kKind<ResourcesStarted> = 29;
 template <>
 constexpr std::uint16_t kKind<CohortsCut> = 30;
+template <>
+constexpr std::uint16_t kKind<ProcessForgotten> = 31;
+template <>
+constexpr std::uint16_t kKind<CollectorSample> = 32;
 
 // A T, const where it is written and not const where it is read.
 template <typename T, typename Of>
@@ -98,6 +102,15 @@ void fields(A& archive, Is<ProcessStarted> auto& e) {
 template <typename A>
 void fields(A& archive, Is<ProcessEnded> auto& e) {
     archive(e.process, e.reason);
+}
+template <typename A>
+void fields(A& archive, Is<ProcessForgotten> auto& e) {
+    archive(e.process);
+}
+template <typename A>
+void fields(A& archive, Is<CollectorSample> auto& e) {
+    archive(e.cpu_ratio, e.cpu_budget, e.rss_bytes, e.memory_budget, e.interval_s, e.tick_s, e.ages_s, e.sites_listed,
+            e.max_sites, e.forgotten, e.reason);
 }
 template <typename A>
 void fields(A& archive, Is<ModuleMapped> auto& e) {

@@ -1,5 +1,6 @@
 #include "store/history_tables.hpp"
 
+#include <algorithm>
 #include <functional>
 
 namespace memtrace {
@@ -61,7 +62,7 @@ Result<HistoryTables> HistoryTables::prepare(SqliteDatabase& database, std::stri
 }
 
 Status HistoryTables::write(const HistoryBatch& batch) {
-    if (last_.size() > kMostRemembered || sites_.size() > kMostRemembered) {
+    if (std::max({last_.size(), sites_.size(), processes_.size()}) > kMostRemembered) {
         forget();
     }
     auto status = database_->in_transaction([&] { return write_rows(batch); });

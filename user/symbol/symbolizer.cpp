@@ -110,6 +110,14 @@ bool Symbolizer::add_module(ModuleId module, const ModuleFile& file) {
     return true;
 }
 
+void Symbolizer::forget(ModuleId module) {
+    impl_->modules.erase(module);
+    impl_->asked_for.erase(module);
+    std::erase_if(impl_->waiting, [module](const auto& entry) { return entry.second == module; });
+    std::erase_if(impl_->images, [](const auto& entry) { return entry.second.expired(); });
+    std::erase_if(impl_->roots, [](const auto& entry) { return entry.second.expired(); });
+}
+
 std::vector<SymbolLine> Symbolizer::resolve(const Frame& frame) {
     const auto found = impl_->modules.find(frame.module);
     if (found == impl_->modules.end()) {

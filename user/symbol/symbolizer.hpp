@@ -33,6 +33,9 @@ public:
     /// Makes a module known. Opens the file at once (the process may be gone later) but parses nothing. False where it cannot be opened.
     bool add_module(ModuleId module, const ModuleFile& file);
 
+    /// The module is asked for no more. Its file is closed once no other module needs it.
+    void forget(ModuleId module);
+
     /// Names `frame`, a return address: what is looked up is the byte before it. Functions inlined there come first, each with its
     /// own line. Unknown names leave `function` empty. Never fails, never empty.
     std::vector<SymbolLine> resolve(const Frame& frame);
