@@ -127,6 +127,8 @@ static inline void mt_weigh_told(__u64 size, __u64 weight, struct mt_weight* out
         out->bytes_variance = 0;
     } else if (out->bytes >> 32 == 0) {
         out->bytes_variance = (out->bytes * excess + (1ull << (MT_BYTES_VARIANCE_SHIFT - 1))) >> MT_BYTES_VARIANCE_SHIFT;
+    } else if (excess >> 32 == 0) {
+        out->bytes_variance = (out->bytes >> 8) * excess >> 8;
     } else {
         out->bytes_variance = (out->bytes >> 8) * (excess >> 8);
     }

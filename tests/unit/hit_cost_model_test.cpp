@@ -47,6 +47,19 @@ TEST(HitCostModel, WhatAProgramTellsOfItselfIsHitOnNops) {
     EXPECT_NEAR(probe_time_ns(costs_with(kGaps), programs, hits, 20 * 2'000 + 20 * 3'480), 20 * 3'480, 1e-3);
 }
 
+TEST(HitCostModel, HeapsToldOfAndRecipesCountToo) {
+    auto programs = kPrograms;
+    programs.told_heap_ns = 2'000;
+    programs.mapped_ns = 1'000;
+    const HitCounts told{.told_heap = 20};
+    EXPECT_DOUBLE_EQ(probe_time_ns(costs_with({}), programs, told, 1e6), 20 * 2'400);
+    EXPECT_NEAR(probe_time_ns(costs_with(kGaps), programs, told, 20 * 2'000 + 20 * 2'480), 20 * 2'480, 1e-3);
+    const auto costs = costs_with({});
+    const HitCounts recipes{.mapped = 20, .mapped_returns = 5};
+    EXPECT_DOUBLE_EQ(probe_time_ns(costs, programs, recipes, 1e6),
+                     20 * (costs.emulated_ns + 1'000) + 5 * (costs.return_ns + 1'000));
+}
+
 TEST(HitCostModel, OwnTimeBetweenCallsDecidesTheGap) {
     const HitCounts hits{50, 50, 50, 0};
     const double hot = 50 * 500 + 50 * 350 + 50 * 520;

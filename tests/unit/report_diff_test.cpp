@@ -207,7 +207,7 @@ TEST(RenderDiff, NewCyclesErrorsLeaksAndKindsThatGrew) {
         {.kind = "cursor", .live = 8, .leaked = 2}, {.kind = "fd", .live = 1, .leaked = 1}, {.kind = "file", .live = 4}};
     EXPECT_EQ(diff_of(before, after), R"(memtrace diff  2026-01-02T03:04:05.678Z -> 2026-01-02T03:05:05.678Z (1m00s later)
 lightning (pid 1234)
-live      10 B -> 10 B (+0 B), 1 -> 1 block (+0)
+live      10 B -> 10 B (0 B), 1 -> 1 block (0)
 
 new cycles of references: 1
   +1  1 -> 2  cycle of 2 objects: Cursor Session

@@ -55,7 +55,10 @@ ContractDecision sample_contract(const ContractSampling& before, double budget, 
             "hearing what the program tells takes " + percent(share) + " of its CPU time, budget " + percent(budget) + ": ";
     } else if (load.lost != 0 || (budget > 0 && share > kRoom * budget)) {
         state.calm_s = 0;
-    } else if (state.shift != 0 && (state.calm_s += load.seconds) >= state.patience_s) {
+    } else if (state.shift != 0) {
+        state.calm_s += load.seconds;
+    }
+    if (state.shift != 0 && state.calm_s >= state.patience_s) {
         --state.shift;
         state.calm_s = 0;
         state.lowered_at_s = state.now_s;

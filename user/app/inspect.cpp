@@ -172,6 +172,31 @@ void print_check(bool ok, const char* what, const std::string& note) {
     std::printf("%-8s %-22s %s\n", ok ? "yes" : "NO", what, note.c_str());
 }
 
+/// Which of them load here: each is tried.
+void print_tiers(const KernelFeatures& features) {
+    const auto pages = PageTracer::load({.max_processes = 1, .max_sites = 1, .max_stacks = 1}, std::nullopt);
+    print_check(pages.has_value(), "pages tier",
+                pages ? pages->source() : pages.error().message + ": growth that no malloc explains stays unexplained");
+    const auto contract = ContractTracer::load({.max_processes = 1, .max_stacks = 1, .ring_bytes = 4096}, std::nullopt);
+    print_check(contract.has_value(), "contract tier",
+                contract ? "probes of programs, with semaphores (include/memtrace/probes.h)" : contract.error().message);
+    if (contract) {
+        const auto mapped =
+            MappedTracer::load({features.best_method(), features.costs.long_nops, 1, 4096}, contract->maps(), std::nullopt);
+        print_check(mapped.has_value(), "mapped tier",
+                    mapped ? "functions and probes that programs have anyway, by recipes (--config)" : mapped.error().message);
+    }
+    const auto resources =
+        ResourceTracer::load(kAllResourceFamilies, {.max_processes = 1, .max_stacks = 1, .ring_bytes = 4096}, std::nullopt);
+    print_check(resources.has_value(), "resources tier",
+                resources ? family_names(kAllResourceFamilies) : resources.error().message + ": leaked descriptors go unnoticed");
+    const auto heap = HeapTracer::load({.max_live = 1, .max_sites = 1, .max_stacks = 1, .max_processes = 1, .max_frames = 1},
+                                       features.best_method(), features);
+    const auto told = heap ? ToldHeapTracer::load(heap->heap_maps(), 1) : Result<ToldHeapTracer>(tl::unexpected(heap.error()));
+    print_check(told.has_value(), "heaps told of",
+                told ? "programs that sample themselves: otel_memory:alloc, otel_memory:free" : told.error().message);
+}
+
 } // namespace
 
 int run_probes(const Options& options) {
@@ -241,27 +266,7 @@ int run_doctor() {
                     ? "nobody is stopped when an exception passes through a probed call"
                     : "this kernel is in lockdown: an exception that passes through a probed call stops the process "
                       "for a moment");
-    const auto pages = PageTracer::load({.max_processes = 1, .max_sites = 1, .max_stacks = 1}, std::nullopt);
-    print_check(pages.has_value(), "pages tier",
-                pages ? pages->source() : pages.error().message + ": growth that no malloc explains stays unexplained");
-    const auto contract = ContractTracer::load({.max_processes = 1, .max_stacks = 1, .ring_bytes = 4096}, std::nullopt);
-    print_check(contract.has_value(), "contract tier",
-                contract ? "probes of programs, with semaphores (include/memtrace/probes.h)" : contract.error().message);
-    if (contract) {
-        const auto mapped =
-            MappedTracer::load({features.best_method(), features.costs.long_nops, 1, 4096}, contract->maps(), std::nullopt);
-        print_check(mapped.has_value(), "mapped tier",
-                    mapped ? "functions and probes that programs have anyway, by recipes (--config)" : mapped.error().message);
-    }
-    const auto resources =
-        ResourceTracer::load(kAllResourceFamilies, {.max_processes = 1, .max_stacks = 1, .ring_bytes = 4096}, std::nullopt);
-    print_check(resources.has_value(), "resources tier",
-                resources ? family_names(kAllResourceFamilies) : resources.error().message + ": leaked descriptors go unnoticed");
-    const auto heap = HeapTracer::load({.max_live = 1, .max_sites = 1, .max_stacks = 1, .max_processes = 1, .max_frames = 1},
-                                       features.best_method(), features);
-    const auto told = heap ? ToldHeapTracer::load(heap->heap_maps(), 1) : Result<ToldHeapTracer>(tl::unexpected(heap.error()));
-    print_check(told.has_value(), "heaps told of",
-                told ? "programs that sample themselves: otel_memory:alloc, otel_memory:free" : told.error().message);
+    print_tiers(features);
     if (features.costs.emulated_ns > 0) {
         std::printf(
             "%-8s %-22s %.0f ns on an instruction that the kernel emulates, %.0f ns on one that it single-steps; %.0f ns more "

@@ -1,6 +1,5 @@
 #include "config/toml_table.hpp"
 
-#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -9,63 +8,7 @@
 
 namespace memtrace {
 
-namespace {
-
-bool is_beyond_ascii(std::string_view text, std::size_t at) {
-    return at < text.size() && static_cast<unsigned char>(text[at]) >= 0x7f;
-}
-
-/// Behind the string that begins at `at`, or the end of the text where it does not end. Where a letter beyond ASCII comes next after a backslash
-/// (and the line's end): there.
-std::size_t end_of_string(std::string_view text, std::size_t at) {
-    const char quote = text[at];
-    const std::string closing(text.substr(at, 3) == std::string(3, quote) ? 3 : 1, quote);
-    for (at += closing.size(); at < text.size(); ++at) {
-        if (text.substr(at, closing.size()) == closing) {
-            return at + closing.size();
-        }
-        if (text[at] == '\n' && closing.size() == 1) {
-            return at; // an error, which the parser will find
-        }
-        if (quote == '"' && text[at] == '\\') {
-            if (const auto next = text.find_first_not_of(" \t\r\n", at + 1); is_beyond_ascii(text, next)) {
-                return next;
-            }
-            ++at;
-        }
-    }
-    return text.size();
-}
-
-/// The first line with a byte that TOML has in strings and comments only; 0: none. toml++ (3.3.0) does not say of all of them that they are
-/// wrong: for most letters beyond ASCII it runs into what its compiler was promised never to come.
-std::size_t line_of_stray_byte(std::string_view text) {
-    std::size_t line = 1;
-    for (std::size_t at = text.starts_with("\xEF\xBB\xBF") ? 3 : 0; at < text.size();) {
-        const auto byte = static_cast<unsigned char>(text[at]);
-        const auto from = at;
-        if (byte == '#') {
-            at = std::min(text.find('\n', at), text.size());
-        } else if (byte == '"' || byte == '\'') {
-            at = std::min(end_of_string(text, at), text.size());
-        } else if (is_beyond_ascii(text, at) || (byte < ' ' && byte != '\t' && byte != '\r' && byte != '\n')) {
-            return line;
-        } else {
-            ++at;
-        }
-        const auto passed = text.substr(from, at - from);
-        line += static_cast<std::size_t>(std::count(passed.begin(), passed.end(), '\n'));
-    }
-    return 0;
-}
-
-} // namespace
-
 Result<toml::table> parse_toml(std::string_view text, const std::string& file) {
-    if (const auto line = line_of_stray_byte(text); line != 0) {
-        return fail(file + ":" + std::to_string(line) +
-                    ": a character that belongs into quotes or a comment, and not right behind a backslash");
-    }
     auto parsed = toml::parse(text, file);
     if (!parsed) {
         return fail(toml_place(file, parsed.error().source()) + ": " + std::string(parsed.error().description()));

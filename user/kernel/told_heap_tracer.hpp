@@ -14,13 +14,14 @@
 namespace memtrace {
 
 /// What the tracer works in, by name: the heap tracer's maps (bpf/maps.h, bpf/process_maps.h, bpf/unwind_maps.h).
-inline constexpr std::array kHeapMaps = {"slots", "processes", "unwind_shards", "known_walks", "counters", "live", "sites", "stacks"};
+inline constexpr std::array kHeapMaps = {"slots",    "processes", "unwind_shards", "known_walks",
+                                         "counters", "live",      "sites",         "stacks"};
 /// Descriptors in the order of kHeapMaps. They belong to the HeapTracer, and need to be open only while an object is loaded.
 using HeapMaps = std::array<int, kHeapMaps.size()>;
 
 inline constexpr const char* kToldHeapProvider = "otel_memory";
-inline constexpr std::array kToldHeapProbes = {"free",
-                                        "alloc"}; ///< in the order of attaching: what is allocated must not be freed unheard
+inline constexpr std::array kToldHeapProbes = {
+    "free", "alloc"}; ///< in the order of attaching: what is allocated must not be freed unheard
 
 class ToldHeapTracer {
 public:
