@@ -85,13 +85,17 @@ def test_ended_processes_leave_nothing_behind(tmp_path):
                 os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
         assert shell.stdout.readline() == "done\n"
 
-    followed = {shell.pid}
+    followed = set()
+
+    def all_followed(memtrace):
+        """Not by their numbers alone: on a busy machine these come again."""
+        return {(report["process"]["pid"], report["process"]["start_time"]) for report in read_reports(memtrace.out)}
 
     def wait_followed(memtrace, count):
         """Waits until so many that were not followed before are."""
         deadline = time.monotonic() + 60
         while True:
-            new = {report["process"]["pid"] for report in read_reports(memtrace.out)} - followed
+            new = all_followed(memtrace) - followed
             if len(new) >= count:
                 followed.update(new)
                 return
@@ -101,14 +105,15 @@ def test_ended_processes_leave_nothing_behind(tmp_path):
     with shell, Memtrace.attach(tmp_path, shell.pid, "--follow", "--interval", "500ms", "--own-cpu", "none") as memtrace:
         try:
             memtrace.wait_report(lambda report: True)
+            followed |= all_followed(memtrace)
             sizes = []
-            for _ in range(8):
+            for _ in range(6):
                 run(memtrace, 75)
                 sizes.append(rss_bytes(memtrace.process.pid))
             reports = memtrace.stop_all(timeout=120)
         finally:
             shell.kill()
-    before, after = sizes[3], sizes[-1]
-    assert after < 1.3 * before, f"{before >> 20} MiB after 300 processes, {after >> 20} MiB after 600"
-    assert collector(reports[0])["forgotten"] > 300
+    before, after = sizes[2], sizes[-1]
+    assert after < 1.3 * before, f"{before >> 20} MiB after 225 processes, {after >> 20} MiB after 450"
+    assert collector(reports[0])["forgotten"] > 150
     assert 100 < len(reports) < 400, "the newest are in the last report"
