@@ -69,7 +69,7 @@ TEST(Rings, WhatBeginsLateWasZeroBefore) {
 
 class ModelHistory : public ::testing::Test {
 protected:
-    History() {
+    ModelHistory() {
         ProcessStarted started;
         started.process = kProcess;
         model_.apply(started);
