@@ -67,9 +67,9 @@ TEST(Rings, WhatBeginsLateWasZeroBefore) {
     }
 }
 
-class History : public ::testing::Test {
+class ModelHistory : public ::testing::Test {
 protected:
-    History() {
+    ModelHistory() {
         ProcessStarted started;
         started.process = kProcess;
         model_.apply(started);
@@ -89,7 +89,7 @@ protected:
     Model model_;
 };
 
-TEST_F(History, SiteThatIsNotSampledKeepsItsLastValue) {
+TEST_F(ModelHistory, SiteThatIsNotSampledKeepsItsLastValue) {
     live(500);
     for (std::uint64_t tick = 1; tick <= 5; ++tick) {
         model_.apply(TickEnded{0, tick});
@@ -97,7 +97,7 @@ TEST_F(History, SiteThatIsNotSampledKeepsItsLastValue) {
     EXPECT_EQ(of_site(), (std::vector<double>{500, 500, 500, 500, 500}));
 }
 
-TEST_F(History, ValuesOfSitesAndProcessBelongToOneMoment) {
+TEST_F(ModelHistory, ValuesOfSitesAndProcessBelongToOneMoment) {
     for (std::uint64_t tick = 1; tick <= 300; ++tick) {
         live(tick > 100 ? tick : 0);
         model_.apply(ProcessSample{kProcess, 2 * tick, 3'000'000'000 * tick});
@@ -117,7 +117,7 @@ TEST_F(History, ValuesOfSitesAndProcessBelongToOneMoment) {
     }
 }
 
-TEST_F(History, EachProcessCountsItsOwnTicks) {
+TEST_F(ModelHistory, EachProcessCountsItsOwnTicks) {
     model_.apply(TickEnded{0, 10});
     ProcessStarted late;
     late.process = {2};
