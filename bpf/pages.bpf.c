@@ -165,15 +165,18 @@ int resident_changed(struct bpf_raw_tracepoint_args* ctx) {
 
 /* ---- the address space -------------------------------------------------------------------------------------------------------- */
 
-/* Part of the ABI: what the tracepoints of system calls are given. */
+/* Part of the ABI: what the tracepoints of system calls are given. The number is an int: what lies behind it is whatever was on the
+ * kernel's stack. */
 struct mt_syscall_enter {
     __u64 common;
-    __u64 number;
+    __u32 number;
+    __u32 unused;
     __u64 argument[6];
 };
 struct mt_syscall_exit {
     __u64 common;
-    __u64 number;
+    __u32 number;
+    __u32 unused;
     __s64 result;
 };
 
