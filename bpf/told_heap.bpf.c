@@ -6,12 +6,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-/* Of all places of both probes of all processes, those that find their arguments in different ways. */
-#define BPF_USDT_MAX_SPEC_CNT 4096
-#define BPF_USDT_MAX_IP_CNT 1 /* for kernels without cookies, which memtrace does not run on */
-#include <bpf/usdt.bpf.h>
-
 #include "bpf/heap.h"
+#include "bpf/program_probes.h"
 #include "bpf/told_heap.h"
 #include "bpf/user_stack.h"
 

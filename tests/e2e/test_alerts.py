@@ -3,13 +3,11 @@
 import json
 import signal
 import subprocess
-import threading
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from listening import free_port, get, wait_until
+from listening import Receiver, free_port, get, wait_until
 from memtrace_runner import Memtrace
 from targets import Target
 
@@ -27,46 +25,12 @@ match = {{ function = "leak_*" }}
 """
 
 
-class Receiver:
-    """An HTTP server that keeps what it is sent. With `hold`, it answers nothing until it is closed."""
+def messages(receiver):
+    return [json.loads(post.body) for post in receiver.posts]
 
-    def __init__(self, hold=False, status=200):
-        received = self.received = []
-        self.headers = []
-        headers = self.headers
-        release = self.release = threading.Event()
-        if not hold:
-            release.set()
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                headers.append(dict(self.headers))
-                received.append((self.path, json.loads(body)))
-                release.wait(60)
-                self.send_response(status)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-        self.thread.start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.release.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    def alerts(self):
-        return [alert for _, message in self.received for alert in message["alerts"]]
+def told(receiver):
+    return [alert for message in messages(receiver) for alert in message["alerts"]]
 
 
 @contextmanager
@@ -88,11 +52,11 @@ def sink(kind, url, **settings):
 def test_a_webhook_is_told_when_it_fires_and_when_it_is_over(tmp_path):
     (tmp_path / "headers").write_text("Authorization: Bearer secret\n", encoding="utf-8")
     with Receiver() as receiver, alerted(tmp_path, sink("webhook", receiver.url + "/hook", header_file=str(tmp_path / "headers"))) as (target, memtrace):
-        wait_until(receiver.alerts, "an alert")
-        path, message = receiver.received[0]
+        wait_until(lambda: told(receiver), "an alert")
+        path, message = receiver.posts[0].path, messages(receiver)[0]
         (alert,) = message["alerts"]
         assert path == "/hook"
-        assert receiver.headers[0]["Authorization"] == "Bearer secret"
+        assert receiver.posts[0].headers["Authorization"] == "Bearer secret"
         assert message["schema"] == "memtrace.alerts/1"
         assert message["process"]["pid"] == target.pid
         assert (alert["name"], alert["severity"], alert["state"]) == ("grows", "critical", "firing")
@@ -102,17 +66,17 @@ def test_a_webhook_is_told_when_it_fires_and_when_it_is_over(tmp_path):
         assert report["alerts"][0]["name"] == "grows"
         target.close()
         assert memtrace.finish() == 0
-    assert [alert["state"] for alert in receiver.alerts()] == ["firing", "resolved"]
+    assert [alert["state"] for alert in told(receiver)] == ["firing", "resolved"]
 
 
 def test_a_receiver_that_hangs_keeps_nobody(tmp_path):
     with Receiver(hold=True) as receiver, alerted(tmp_path, sink("webhook", receiver.url, timeout="60s")) as (_, memtrace):
-        wait_until(lambda: receiver.received, "an attempt")
+        wait_until(lambda: receiver.posts, "an attempt")
         first = memtrace.wait_report(lambda report: report["alerts"])
         memtrace.wait_report(lambda report: report["duration_s"] > first["duration_s"] + 2)
         memtrace.interrupt()
         wait_until(lambda: json.loads(memtrace.out.read_text())["process"]["state"] == "detached", "the last report")
-        receiver.release.set()
+        receiver.let_go.set()
         assert memtrace.finish() == 0
 
 
@@ -128,24 +92,23 @@ def test_what_could_not_be_told_outlasts_a_kill(tmp_path):
     with Receiver() as receiver:
         quiet = ("leak_rate", ["--rate", 10, "--duration", 600])
         with alerted(tmp_path, sink("webhook", receiver.url), target=quiet) as (_, memtrace):
-            wait_until(receiver.alerts, "the message of the run before")
-            assert receiver.received[0][1]["process"]["pid"] == pid
+            wait_until(lambda: told(receiver), "the message of the run before")
+            assert messages(receiver)[0]["process"]["pid"] == pid
             memtrace.stop()
         assert not list((tmp_path / "spool").glob("webhook.*.json"))
 
 
 def test_alertmanager_is_told_again_and_again(tmp_path):
     with Receiver() as receiver, alerted(tmp_path, sink("alertmanager", receiver.url, repeat="1s")) as (target, memtrace):
-        wait_until(lambda: len(receiver.received) >= 3, "three times")
-        assert {path for path, _ in receiver.received} == {"/api/v2/alerts"}
-        for _, alerts in receiver.received:
+        wait_until(lambda: len(receiver.posts) >= 3, "three times")
+        assert {post.path for post in receiver.posts} == {"/api/v2/alerts"}
+        for alerts in messages(receiver):
             assert {alert["labels"]["alertname"] for alert in alerts} == {"grows"}
             assert alerts[0]["labels"]["severity"] == "critical" and "verdict" not in alerts[0]["labels"]
             assert alerts[0]["startsAt"] < alerts[0]["endsAt"]
         target.close()
         assert memtrace.finish() == 0
-        (_, last) = receiver.received[-1]
-        assert "startsAt" not in last[-1]
+        assert "startsAt" not in messages(receiver)[-1][-1]
 
 
 def test_debians_alertmanager_hears_of_it_and_of_its_end(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 
 from memtrace_runner import MEMTRACE
 from targets import TARGETS, Target
-from tracer import Run, Tracer, assert_nothing_left, breakpoints, run_memtrace, wait_until
+from tracer import Run, Tracer, assert_nothing_left, breakpoints, run_memtrace, small_disk, wait_until
 
 NEEDED = {"CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"}
 
@@ -595,17 +595,6 @@ def test_two_on_one_target():
 
 
 # ---- where reports go
-
-
-@contextlib.contextmanager
-def small_disk(directory, size="64k", options=""):
-    """A file system of that size."""
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", directory], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "-l", directory], check=True)
 
 
 def fill(directory, leave=0):

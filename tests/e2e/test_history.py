@@ -6,13 +6,13 @@ import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import datetime, timezone
 
 import pytest
 
 from targets import Target
-from tracer import Tracer, run_memtrace, wait_until
+from tracer import Tracer, run_memtrace, small_disk, wait_until
 
 FAST = ("--interval", "100ms", "--output", "json")
 
@@ -164,16 +164,6 @@ def test_alerts_are_in_it(tmp_path, leaking):
 
 
 # ---- a file that cannot be written
-
-
-@contextmanager
-def small_disk(path, size):
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
 
 
 def test_a_full_disk_stops_nothing_and_the_history_goes_on_when_there_is_room(tmp_path, leaking):

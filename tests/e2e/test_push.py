@@ -6,15 +6,13 @@ import json
 import re
 import socket
 import subprocess
-import threading
 import time
 import urllib.parse
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from listening import free_port, get, served_url, wait_until
+from listening import Receiver, free_port, get, served_url, wait_until
 from memtrace_runner import Memtrace
 from targets import Target
 from tracer import run_memtrace
@@ -23,52 +21,8 @@ KINDS = ("alloc_objects", "alloc_space", "inuse_objects", "inuse_space")
 LEAK_RATE = 1 << 20  # bytes a second
 
 
-class Store:
-    """An HTTP server that keeps what is posted to it. `answer(n)`: the status of the n-th answer, from 0; hold: no answer until let go."""
-
-    def __init__(self, answer=lambda number: 200, hold=False, port=0):
-        posts = self.posts = []
-        self.let_go = threading.Event()
-        if not hold:
-            self.let_go.set()
-        let_go = self.let_go
-        lock = threading.Lock()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                with lock:
-                    status = answer(len(posts))
-                    posts.append((self.path, dict(self.headers), body, status))
-                let_go.wait(60)
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
-        self.thread.start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.let_go.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    def taken(self):
-        return [post for post in self.posts if post[3] == 200]
-
-
 def query_of(post):
-    url = urllib.parse.urlsplit(post[0])
+    url = urllib.parse.urlsplit(post.path)
     return url.path, dict(urllib.parse.parse_qsl(url.query, strict_parsing=True, encoding="utf-8", errors="strict"))
 
 
@@ -117,10 +71,10 @@ def pushing(directory, url, *options, target=("leak_rate", ["--rate", LEAK_RATE,
 def test_pyroscope_gets_the_heap_and_what_was_allocated_since_the_profile_before(tmp_path):
     (tmp_path / "headers").write_text("Authorization: Bearer secret\n", encoding="utf-8")
     options = ("--push-header-file", tmp_path / "headers", "--push-label", "env=a,b}c", "--push-label", "zone=über west")
-    with Store() as store, pushing(tmp_path, "pyroscope+" + store.address, *options) as (target, memtrace):
+    with Receiver() as store, pushing(tmp_path, "pyroscope+" + store.url, *options) as (target, memtrace):
         wait_until(lambda: len(store.posts) >= 3, "three profiles")
         report = memtrace.stop()
-    pushed = [totals(tmp_path, post[2])[0] for post in store.posts]
+    pushed = [totals(tmp_path, post.body)[0] for post in store.posts]
     said = of_report(report)
     for kind in ("inuse_objects", "inuse_space"):
         assert pushed[-1][kind] == said[kind]
@@ -137,12 +91,12 @@ def test_pyroscope_gets_the_heap_and_what_was_allocated_since_the_profile_before
         begin, end = int(query["from"]), int(query["until"])
         assert before <= begin <= end <= time.time() and (before == 0 or begin == before)
         before = end
-        assert post[1]["Authorization"] == "Bearer secret" and post[1]["Content-Type"] == "application/octet-stream"
-        assert gzip.decompress(post[2])
+        assert post.headers["Authorization"] == "Bearer secret" and post.headers["Content-Type"] == "application/octet-stream"
+        assert gzip.decompress(post.body)
 
 
 def test_parca_gets_a_series_with_labels(tmp_path):
-    with Store() as store, pushing(tmp_path, "parca+" + store.address + "/", "--push-label", "pid=", "--push-label", "service_name=db") as (_, memtrace):
+    with Receiver() as store, pushing(tmp_path, "parca+" + store.url + "/", "--push-label", "pid=", "--push-label", "service_name=db") as (_, memtrace):
         wait_until(lambda: len(store.posts) >= 2, "two profiles")
         report = memtrace.stop()
     for path, headers, body, _ in store.posts:
@@ -158,9 +112,9 @@ def test_parca_gets_a_series_with_labels(tmp_path):
 
 
 def test_each_process_is_pushed_and_one_that_has_ended_once_more(tmp_path):
-    with Store() as store, Target.start("leak_rate", ["--rate", LEAK_RATE, "--duration", 600]) as one:
+    with Receiver() as store, Target.start("leak_rate", ["--rate", LEAK_RATE, "--duration", 600]) as one:
         with Target.start("leak_rate", ["--rate", LEAK_RATE, "--duration", 600]) as other:
-            options = ("--push-profiles", "pyroscope+" + store.address, "--push-interval", "1s")
+            options = ("--push-profiles", "pyroscope+" + store.url, "--push-interval", "1s")
             with Memtrace.attach(tmp_path, [one.ready(), other.ready()], *options) as memtrace:
                 one.go()
                 other.go()
@@ -188,17 +142,17 @@ def test_a_store_that_is_down_gets_them_when_it_is_back(tmp_path):
         wait_until(lambda: re.search(r"^memtrace_profile_push_failures_total [1-9]", get(url + "metrics")[2], re.MULTILINE), "a failure")
         report = memtrace.wait_report(lambda report: report["coverage"]["counters"].get("profile_push_failures"))
         memtrace.wait_report(lambda later: later["duration_s"] > report["duration_s"] + 1)
-        with Store(port=port) as store:
+        with Receiver(port=port) as store:
             memtrace.wait_said("takes profiles again")
             wait_until(lambda: re.search(r"^memtrace_profiles_pushed_total [1-9]", get(url + "metrics")[2], re.MULTILINE), "a profile")
             last = memtrace.stop()
-            sums = [totals(tmp_path, post[2])[0] for post in store.posts]
+            sums = [totals(tmp_path, post.body)[0] for post in store.posts]
         assert sum(each["alloc_space"] for each in sums) == of_report(last)["alloc_space"], "none is lost"
         assert last["coverage"]["counters"]["profiles_lost"] == 0
 
 
 def test_a_store_that_hangs_keeps_nobody(tmp_path):
-    with Store(hold=True) as store, pushing(tmp_path, "pyroscope+" + store.address) as (_, memtrace):
+    with Receiver(hold=True) as store, pushing(tmp_path, "pyroscope+" + store.url) as (_, memtrace):
         wait_until(lambda: store.posts, "an attempt")
         first = memtrace.wait_report(lambda report: True)
         memtrace.wait_report(lambda report: report["duration_s"] > first["duration_s"] + 3)
@@ -210,27 +164,27 @@ def test_a_store_that_hangs_keeps_nobody(tmp_path):
 
 @pytest.mark.parametrize("status", [401, 500])
 def test_what_fails_is_tried_again_in_its_order(tmp_path, status):
-    with Store(lambda number: status if number < 2 else 200) as store, pushing(tmp_path, "pyroscope+" + store.address) as (_, memtrace):
+    with Receiver(lambda number: status if number < 2 else 200) as store, pushing(tmp_path, "pyroscope+" + store.url) as (_, memtrace):
         memtrace.wait_said(f"curl: (22) The requested URL returned error: {status}; it is tried again")
         memtrace.wait_said("takes profiles again")
         memtrace.stop()
     untils = [int(query_of(post)[1]["until"]) for post in store.taken()]
     assert untils == sorted(untils)
-    assert store.posts[0][2] == store.posts[1][2] == store.posts[2][2]
+    assert store.posts[0].body == store.posts[1].body == store.posts[2].body
 
 
 def test_what_a_store_refuses_is_dropped_and_counted(tmp_path):
-    with Store(lambda number: 413 if number == 0 else 200) as store, pushing(tmp_path, "pyroscope+" + store.address) as (_, memtrace):
+    with Receiver(lambda number: 413 if number == 0 else 200) as store, pushing(tmp_path, "pyroscope+" + store.url) as (_, memtrace):
         memtrace.wait_said("returned error: 413; it is dropped")
         memtrace.wait_said("takes profiles again")
         report = memtrace.wait_report(lambda report: report["coverage"]["counters"].get("profiles_pushed"))
         assert report["coverage"]["counters"]["profiles_lost"] == 1
         memtrace.stop()
-    assert store.posts[0][2] != store.posts[1][2]
+    assert store.posts[0].body != store.posts[1].body
 
 
 def test_a_store_that_never_takes_one_loses_them_and_it_is_said(tmp_path):
-    with Store(lambda _: 500) as store, pushing(tmp_path, "parca+" + store.address) as (_, memtrace):
+    with Receiver(lambda _: 500) as store, pushing(tmp_path, "parca+" + store.url) as (_, memtrace):
         wait_until(lambda: len(store.posts) >= 2, "two attempts")
         memtrace.stop()
     assert re.search(r"/api/profiles/writeraw: [1-9]\d* profiles are lost: it did not take them", memtrace.said)

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from listening import get, served_url, wait_until
+from listening import Receiver, get, served_url, wait_until
 from memtrace_runner import MEMTRACE, Memtrace
 from targets import REPOSITORY
-from test_alerts import Receiver, sink
-from test_push import Store, pyroscope_name, query_of
+from test_alerts import sink
+from test_push import pyroscope_name, query_of
 
 UNIT = REPOSITORY / "scripts/systemd/memtrace.service"
 MOST_EXPOSURE = 40  # of 100; systemd-analyze prints it as 4.0
@@ -122,7 +122,7 @@ def options_of_a_service(directory, pid, store, receiver):
     return (
         *("--pid", pid, "--sample", "exact", "--interval", "500ms", "--output", "json", "--out", directory / "report.json"),
         *("--snapshot-dir", directory / "snapshots", "--snapshot-interval", "1s", "--snapshot-format", "json,pprof"),
-        *("--listen", "127.0.0.1:0", "--config", config, "--push-profiles", "pyroscope+" + store.address, "--push-interval", "1s"),
+        *("--listen", "127.0.0.1:0", "--config", config, "--push-profiles", "pyroscope+" + store.url, "--push-interval", "1s"),
     )
 
 
@@ -130,13 +130,13 @@ def options_of_a_service(directory, pid, store, receiver):
 def test_a_program_of_another_user_is_traced_with_what_the_unit_allows(tmp_path, way):
     calls = tmp_path / "calls"
     strace = ["strace", "--follow-forks", "--quiet=all", "--signal=none", "--string-limit=0", "--output", calls]
-    with Store() as store, Receiver() as receiver, another_users_program(tmp_path) as pid:
+    with Receiver() as store, Receiver() as receiver, another_users_program(tmp_path) as pid:
         command = [*(strace if way == "system calls" else confined()), MEMTRACE, *options_of_a_service(tmp_path, pid, store, receiver)]
         with Memtrace(command, tmp_path / "report.json") as memtrace:
             url = served_url(memtrace)
             memtrace.wait_following()
             process = memtrace.process
-            wait_until(lambda: store.posts and receiver.received, "a profile and an alert")
+            wait_until(lambda: store.posts and receiver.posts, "a profile and an alert")
             assert "memtrace_live_bytes" in get(url + "metrics")[2]
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
             os.kill(int(children[0]) if way == "system calls" else process.pid, signal.SIGTERM)
@@ -153,12 +153,12 @@ def test_a_program_of_another_user_is_traced_with_what_the_unit_allows(tmp_path,
 
 
 def test_the_daemon_runs_with_what_the_unit_allows(tmp_path):
-    with Store() as store, another_users_program(tmp_path) as pid:
+    with Receiver() as store, another_users_program(tmp_path) as pid:
         (tmp_path / "orders.pid").write_text(f"{pid}\n", encoding="utf-8")
         config = tmp_path / "memtrace.toml"
         config.write_text(
             f'[[target]]\nname = "orders"\npid_file = "{tmp_path}/orders.pid"\n[trace]\ninterval = "500ms"\nsample = "exact"\n'
-            f'push-profiles = "pyroscope+{store.address}"\npush-interval = "1s"\npush-label = ["env=test", "pid="]\n',
+            f'push-profiles = "pyroscope+{store.url}"\npush-interval = "1s"\npush-label = ["env=test", "pid="]\n',
             encoding="utf-8",
         )
         with Memtrace([*confined(), MEMTRACE, "daemon", "--config", config], tmp_path / "report.json") as memtrace:

@@ -4,7 +4,6 @@ What is compared with is a program's own knowledge of who called whom, gdb at a 
 everybody knows of them: a server's main at the bottom.
 """
 
-import os
 import re
 import signal
 import subprocess

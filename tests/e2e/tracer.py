@@ -12,6 +12,7 @@
 Every wait is for a condition and has a deadline. One thread at a time.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -232,3 +233,14 @@ def descendants(pid):
     """The processes below a process, itself not."""
     children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
     return children + [below for child in children for below in descendants(child)]
+
+
+@contextlib.contextmanager
+def small_disk(directory, size="64k", options=""):
+    """A file system of that size."""
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", directory], check=True)

@@ -9,6 +9,7 @@
 
 #include "app/run_command.hpp"
 #include "base/clock.hpp"
+#include "tests/unit/said_fixture.hpp"
 
 namespace memtrace {
 namespace {
@@ -17,7 +18,7 @@ constexpr std::uint64_t kSoon = 1'000'000; // ns
 constexpr std::uint64_t kLong = 60'000'000'000;
 
 /// A directory, removed in the end; what is said.
-class AlertSinkTest : public testing::Test {
+class AlertSinkTest : public test::SaidFixture {
 protected:
     AlertSinkTest() {
         char name[] = "/tmp/memtrace-sink-XXXXXX";
@@ -35,16 +36,6 @@ protected:
         config.timeout_ns = kLong;
         return config;
     }
-    AlertSink::Say say() {
-        return [this](const std::string& line) {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            said_ += line + "\n";
-        };
-    }
-    [[nodiscard]] std::string said() {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        return said_;
-    }
     [[nodiscard]] std::string got() const {
         std::stringstream text;
         text << std::ifstream(directory_ + "/got").rdbuf();
@@ -53,18 +44,7 @@ protected:
     void broken(bool yes) const {
         yes ? void(std::ofstream(directory_ + "/broken")) : void(std::filesystem::remove(directory_ + "/broken"));
     }
-    template <typename Condition>
-    static void await(const Condition& condition) {
-        while (!condition()) {
-            std::this_thread::yield();
-        }
-    }
-
     std::string directory_;
-
-private:
-    std::mutex mutex_;
-    std::string said_;
 };
 
 TEST_F(AlertSinkTest, MessagesArriveInOrder) {

@@ -1,14 +1,13 @@
 // Profiles on their way to a store: addresses, labels, queries and bodies; what is dropped and counted.
 #include <gtest/gtest.h>
 
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
 
 #include "app/delivery_queue.hpp"
 #include "config/push_target.hpp"
 #include "report/profile_post.hpp"
+#include "tests/unit/said_fixture.hpp"
 
 namespace memtrace {
 namespace {
@@ -92,7 +91,7 @@ TEST(ParcaBody, IsAWriteRawRequest) {
 }
 
 /// A queue to a program that fails, and what it says.
-class DeliveryQueueTest : public testing::Test {
+class DeliveryQueueTest : public test::SaidFixture {
 protected:
     static DeliverySettings failing(const char* script) {
         DeliverySettings settings;
@@ -103,26 +102,6 @@ protected:
         settings.first_pause_ns = kLong;
         return settings;
     }
-    DeliveryQueue::Say say() {
-        return [this](const std::string& line) {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            said_ += line + "\n";
-        };
-    }
-    [[nodiscard]] std::string said() {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        return said_;
-    }
-    template <typename Condition>
-    static void await(const Condition& condition) {
-        while (!condition()) {
-            std::this_thread::yield();
-        }
-    }
-
-private:
-    std::mutex mutex_;
-    std::string said_;
 };
 
 TEST_F(DeliveryQueueTest, WhatIsHopelessIsDroppedAndWhatFollowsGoesThrough) {

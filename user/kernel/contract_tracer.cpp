@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bpf/contract.skel.h"
+#include "kernel/bpf_link.hpp"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
 #include "kernel/process_slots.hpp"
@@ -26,10 +27,6 @@ constexpr const char* kProvider = "memtrace";
 struct SkeletonCloser {
     void operator()(contract_bpf* skeleton) const { contract_bpf__destroy(skeleton); }
 };
-struct LinkCloser {
-    void operator()(bpf_link* link) const { bpf_link__destroy(link); }
-};
-using Link = std::unique_ptr<bpf_link, LinkCloser>;
 
 struct ProbeInfo {
     const char* name;
@@ -48,7 +45,7 @@ constexpr const char* kEmergencyProbes[] = {"emergency_low", "emergency_high", "
 struct Held {
     std::uint16_t kind = 0; ///< 0: held for its semaphore
     std::uint32_t object = 0;
-    Link link;
+    BpfLink link;
 };
 
 } // namespace
@@ -67,7 +64,7 @@ const char* emergency_probe_name(unsigned level) {
 
 struct ContractTracer::Impl {
     std::unique_ptr<contract_bpf, SkeletonCloser> skeleton;
-    std::vector<Link> links;                          ///< of the tracepoints
+    std::vector<BpfLink> links;                       ///< of the tracepoints
     std::map<std::int32_t, std::vector<Held>> probes; ///< by process
     RecordRing ring;
     ProgramTimer timer;
@@ -124,7 +121,7 @@ struct ContractTracer::Impl {
 
     Status attach_tracepoints() {
         for (auto* program : {skeleton->progs.contract_thread_end, skeleton->progs.contract_exec}) {
-            Link link(bpf_program__attach(program));
+            BpfLink link(bpf_program__attach(program));
             if (link == nullptr) {
                 return fail_errno("cannot follow the ends of threads", errno);
             }
@@ -135,14 +132,11 @@ struct ContractTracer::Impl {
 
     Status hold(std::int32_t pid, bpf_program* program, const char* name, const std::string& path, std::uint64_t cookie,
                 Held held) {
-        LIBBPF_OPTS(bpf_usdt_opts, options, .usdt_cookie = cookie);
-        held.link.reset(bpf_program__attach_usdt(program, pid, path.c_str(), kProvider, name, &options));
-        if (held.link == nullptr) {
-            const int error = errno;
-            return fail_errno("cannot attach to the probe memtrace:" + std::string(name) + " of process " + std::to_string(pid) +
-                                  " (" + libbpf_log_tail() + ")",
-                              error);
+        auto link = attach_usdt(program, pid, path, kProvider, name, cookie);
+        if (!link) {
+            return tl::unexpected(link.error());
         }
+        held.link = std::move(*link);
         probes[pid].push_back(std::move(held));
         return {};
     }

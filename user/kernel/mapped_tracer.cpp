@@ -10,6 +10,7 @@
 
 #include "base/signal_guard.hpp"
 #include "bpf/mapped.skel.h"
+#include "kernel/bpf_link.hpp"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/probe_plan.hpp"
 #include "kernel/program_timer.hpp"
@@ -22,14 +23,11 @@ namespace {
 struct SkeletonCloser {
     void operator()(mapped_bpf* skeleton) const { mapped_bpf__destroy(skeleton); }
 };
-struct LinkCloser {
-    void operator()(bpf_link* link) const { bpf_link__destroy(link); }
-};
 
 /// What is attached in one process.
 struct Held {
     std::vector<UniqueFd> functions;
-    std::vector<std::unique_ptr<bpf_link, LinkCloser>> probes;
+    std::vector<BpfLink> probes;
 };
 
 std::uint8_t arguments_read(const mt_mapped_signature& signature) {
@@ -122,16 +120,12 @@ struct MappedTracer::Impl {
 
     Status attach_probes(std::int32_t pid, const std::string& path, const MappedTargets& targets, Held& to) const {
         for (const auto& probe : targets.probes) {
-            LIBBPF_OPTS(bpf_usdt_opts, options, .usdt_cookie = mt_mapped_pack(probe.signature));
-            auto* const link = bpf_program__attach_usdt(skeleton->progs.mapped_probe, pid, path.c_str(), probe.provider.c_str(),
-                                                        probe.name.c_str(), &options);
-            if (link == nullptr) {
-                const int error = errno;
-                return fail_errno("cannot attach to the probe " + probe.provider + ":" + probe.name + " of process " +
-                                      std::to_string(pid) + " (" + libbpf_log_tail() + ")",
-                                  error);
+            auto link =
+                attach_usdt(skeleton->progs.mapped_probe, pid, path, probe.provider, probe.name, mt_mapped_pack(probe.signature));
+            if (!link) {
+                return tl::unexpected(link.error());
             }
-            to.probes.emplace_back(link);
+            to.probes.push_back(std::move(*link));
         }
         return {};
     }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bpf/resources.skel.h"
+#include "kernel/bpf_link.hpp"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
 #include "kernel/process_slots.hpp"
@@ -21,10 +22,6 @@ namespace {
 struct SkeletonCloser {
     void operator()(resources_bpf* skeleton) const { resources_bpf__destroy(skeleton); }
 };
-struct LinkCloser {
-    void operator()(bpf_link* link) const { bpf_link__destroy(link); }
-};
-using Link = std::unique_ptr<bpf_link, LinkCloser>;
 
 struct SyscallRole {
     long number;
@@ -85,7 +82,7 @@ constexpr SyscallRole kTimerCalls[] = {
 
 struct ResourceTracer::Impl {
     std::unique_ptr<resources_bpf, SkeletonCloser> skeleton;
-    std::vector<Link> links;
+    std::vector<BpfLink> links;
     RecordRing ring;
     ProcessSlots slots;
 
@@ -150,7 +147,7 @@ struct ResourceTracer::Impl {
 
     Status attach(ResourceFamilies families) {
         for (auto* program : programs(families)) {
-            Link link(bpf_program__attach(program));
+            BpfLink link(bpf_program__attach(program));
             if (link == nullptr) {
                 const int error = errno;
                 return fail_errno(std::string("cannot attach to the tracepoint for ") + bpf_program__name(program), error);

@@ -11,6 +11,7 @@
 #include "base/signal_guard.hpp"
 #include "bpf/signature.h"
 #include "bpf/told_heap.skel.h"
+#include "kernel/bpf_link.hpp"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/program_timer.hpp"
 #include "kernel/stack_maps.hpp"
@@ -22,16 +23,12 @@ namespace {
 struct SkeletonCloser {
     void operator()(told_heap_bpf* skeleton) const { told_heap_bpf__destroy(skeleton); }
 };
-struct LinkCloser {
-    void operator()(bpf_link* link) const { bpf_link__destroy(link); }
-};
-using Link = std::unique_ptr<bpf_link, LinkCloser>;
 
 } // namespace
 
 struct ToldHeapTracer::Impl {
     std::unique_ptr<told_heap_bpf, SkeletonCloser> skeleton;
-    std::map<std::int32_t, std::vector<Link>> held; ///< by process
+    std::map<std::int32_t, std::vector<BpfLink>> held; ///< by process
     ProgramTimer timer;
 
     Impl() = default;
@@ -81,18 +78,14 @@ Status ToldHeapTracer::attach(mt_process_key process, std::int32_t pid, const st
     mt_signature signature{};
     signature.function = function;
     signature.slot = static_cast<std::uint16_t>(MT_PROCESS_SLOT(process));
-    LIBBPF_OPTS(bpf_usdt_opts, options, .usdt_cookie = mt_signature_pack(signature));
     const bpf_program* const programs[] = {impl_->skeleton->progs.told_free, impl_->skeleton->progs.told_alloc};
-    std::vector<Link> links;
+    std::vector<BpfLink> links;
     for (std::size_t i = 0; i < kToldHeapProbes.size(); ++i) {
-        Link link(bpf_program__attach_usdt(programs[i], pid, path.c_str(), kToldHeapProvider, kToldHeapProbes[i], &options));
-        if (link == nullptr) {
-            const int error = errno;
-            return fail_errno("cannot attach to the probe otel_memory:" + std::string(kToldHeapProbes[i]) + " of process " +
-                                  std::to_string(pid) + " (" + libbpf_log_tail() + ")",
-                              error);
+        auto link = attach_usdt(programs[i], pid, path, kToldHeapProvider, kToldHeapProbes[i], mt_signature_pack(signature));
+        if (!link) {
+            return tl::unexpected(link.error());
         }
-        links.push_back(std::move(link));
+        links.push_back(std::move(*link));
     }
     auto& held = impl_->held[pid];
     std::move(links.begin(), links.end(), std::back_inserter(held));
