@@ -88,6 +88,18 @@ def test_kernel_thread():
     assert_refused(run_memtrace("probes", "--pid", pid), rf"process {pid} is a kernel thread")
 
 
+def test_program_under_valgrind():
+    """It runs translations of the code that it finds in memory: breakpoints in there would end the program."""
+    with Target.start("stacks", prefix=["valgrind", "--quiet"]) as target:
+        pid = target.ready()
+        assert_refused(run_memtrace("--pid", pid), rf"process {pid} runs under Valgrind")
+        assert_refused(run_memtrace("probes", "--pid", pid), rf"process {pid} runs under Valgrind")
+        assert breakpoints(pid) == []
+        target.go()
+        target.truth()
+        assert target.finish() == 0, target.stderr()
+
+
 def test_static_program_without_symbols():
     with Target.start("static_stripped") as target:
         pid = target.ready()

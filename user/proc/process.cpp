@@ -53,6 +53,12 @@ void trim_title(std::vector<std::string>& arguments) {
     }
 }
 
+/// A tool of Valgrind's, as in .../valgrind/memcheck-amd64-linux. It runs what it translates the program's code into: an instruction that the kernel
+/// has put a breakpoint in place of ends the program by SIGTRAP, since the breakpoint that is hit is the translation's.
+bool is_valgrind(const std::filesystem::path& exe) {
+    return exe.parent_path().filename() == "valgrind" && exe.filename().string().ends_with("-linux");
+}
+
 std::uint64_t to_number(const std::string& text) {
     std::uint64_t value = 0;
     std::from_chars(text.data(), text.data() + text.size(), value);
@@ -145,6 +151,9 @@ Result<ProcessInfo> read_process_info(std::int32_t pid) {
         info.exe.resize(mark);
     }
     RootPrefix(pid).strip(info.exe);
+    if (is_valgrind(info.exe)) {
+        return fail("process " + std::to_string(pid) + " runs under Valgrind, where a probe would end it: run the program without it");
+    }
     if (auto text = read_file(proc_path(pid, "cmdline"))) {
         std::istringstream arguments(*text);
         for (std::string argument; std::getline(arguments, argument, '\0');) {
