@@ -134,7 +134,7 @@ check:
 compile_commands.json:
 	$(Q)scripts/compile-commands.sh > $@
 
--include scripts/install.mk
+include scripts/install.mk
 
 clean:
 	rm -rf $(OUT) compile_commands.json

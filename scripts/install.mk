@@ -1,5 +1,4 @@
-# Installing and packaging: `make install`, `make uninstall`, `make deb`. What goes where is said once, in the list of each kind; the
-# uninstaller removes what the same lists name.
+# Installing and packaging: `make install`, `make uninstall`, `make deb`.
 
 SYSCONFDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
 LIBDIR     ?= $(PREFIX)/lib
@@ -15,7 +14,7 @@ SDK_FILES    = $(patsubst include/%,%,$(wildcard $(addprefix include/memtrace/,*
 # Texts name the places that a package from Debian would use.
 AT_PREFIX = sed -e 's,/usr/bin/memtrace,$(PREFIX)/bin/memtrace,g' -e 's,/etc/memtrace,$(SYSCONFDIR)/memtrace,g' \
                 -e 's,@PREFIX@,$(PREFIX),g' -e 's,@VERSION@,$(VERSION),g'
-at_prefix = $(AT_PREFIX) $(1) | install -D -m 0644 /dev/stdin $(2)
+at_prefix = install -D -m 0644 $(1) $(2) && $(AT_PREFIX) -i $(2)
 
 INSTALLED = $(PREFIX)/bin/memtrace $(LIBDIR)/libmemtrace_alloc.so $(UNITDIR)/memtrace.service $(PREFIX)/share/pkgconfig/memtrace.pc \
             $(MANDIR)/man8/memtrace.8 $(PREFIX)/share/bash-completion/completions/memtrace \
@@ -23,15 +22,20 @@ INSTALLED = $(PREFIX)/bin/memtrace $(LIBDIR)/libmemtrace_alloc.so $(UNITDIR)/mem
 EMPTIED   = $(addprefix $(SHAREDIR)/,recipes alerts prometheus grafana fleet systemd) $(SHAREDIR) $(PREFIX)/include/memtrace/detail $(PREFIX)/include/memtrace
 
 .PHONY: uninstall deb
-install: all
+$(OUT)/memtrace.8: scripts/cli-docs.sh all
+	$(Q)scripts/cli-docs.sh man $(OUT)/memtrace > $@
+$(OUT)/memtrace.bash: scripts/cli-docs.sh all
+	$(Q)scripts/cli-docs.sh completion $(OUT)/memtrace > $@
+
+install: $(OUT)/memtrace.8 $(OUT)/memtrace.bash
 	install -D -m 0755 $(OUT)/memtrace $(DESTDIR)$(PREFIX)/bin/memtrace
 	install -D -m 0755 $(OUT)/libmemtrace_alloc.so $(DESTDIR)$(LIBDIR)/libmemtrace_alloc.so
 	$(Q)$(foreach file,$(SHARED_FILES),install -D -m 0644 scripts/$(file) $(DESTDIR)$(SHAREDIR)/$(file) &&) true
 	$(Q)$(foreach file,$(SDK_FILES),install -D -m 0644 include/$(file) $(DESTDIR)$(PREFIX)/include/$(file) &&) true
 	$(call at_prefix,scripts/systemd/memtrace.service,$(DESTDIR)$(UNITDIR)/memtrace.service)
 	$(call at_prefix,scripts/debian/memtrace.pc,$(DESTDIR)$(PREFIX)/share/pkgconfig/memtrace.pc)
-	scripts/cli-docs.sh man $(OUT)/memtrace | $(AT_PREFIX) | install -D -m 0644 /dev/stdin $(DESTDIR)$(MANDIR)/man8/memtrace.8
-	scripts/cli-docs.sh completion $(OUT)/memtrace | install -D -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/bash-completion/completions/memtrace
+	$(call at_prefix,$(OUT)/memtrace.8,$(DESTDIR)$(MANDIR)/man8/memtrace.8)
+	install -D -m 0644 $(OUT)/memtrace.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/memtrace
 	@# What somebody has configured stays.
 	test -e $(DESTDIR)$(SYSCONFDIR)/memtrace/memtrace.toml || \
 	    install -D -m 0644 scripts/systemd/memtrace.toml $(DESTDIR)$(SYSCONFDIR)/memtrace/memtrace.toml

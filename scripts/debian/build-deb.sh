@@ -19,7 +19,7 @@ export SOURCE_DATE_EPOCH
 umask 022
 rm -rf "$work"
 mkdir -p "$root/DEBIAN" "$work/debian"
-make -s install DESTDIR="$PWD/$root" PREFIX=/usr LIBDIR="$libdir" >"$work/install.log"
+make -s -o all install DESTDIR="$PWD/$root" PREFIX=/usr LIBDIR="$libdir" >"$work/install.log"
 strip --strip-unneeded --remove-section=.comment --remove-section=.note "$root/usr/bin/memtrace"
 strip --strip-unneeded --remove-section=.comment "$root$libdir/libmemtrace_alloc.so"
 chmod 0644 "$root$libdir/libmemtrace_alloc.so" # as Debian has its libraries
