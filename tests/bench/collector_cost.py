@@ -10,6 +10,7 @@ measured is what the work costs, or with `--own-cpu 1%` what is left of it.
 import argparse
 import json
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def watch(memtrace, options):
 
 def measure(options):
     sizes = ["--sites", str(options.sites), "--blocks", str(options.blocks), "--rate", str(options.rate)]
-    wanted = [*(["--own-cpu", "none"] if options.bare and not any("--own-cpu" in word for word in options.options) else []),
+    wanted = [*(["--own-cpu", "none"] if not any("--own-cpu" in word for word in options.options) else []),
               *options.options, "--max-live", str(options.blocks * 2)]
     with tempfile.TemporaryDirectory() as directory, Target.start("site_paths", sizes) as target:
         out = Path(directory) / "report.txt"
@@ -67,7 +68,7 @@ def measure(options):
                 perf = subprocess.Popen(["perf", "record", "-q", "-F", "997", "-g", "-o", options.perf, "-p", str(memtrace.process.pid)])
             shares = watch(memtrace, options)
             if perf:
-                perf.send_signal(2)
+                perf.send_signal(signal.SIGINT)
                 perf.wait()
             rss = rss_mib(memtrace.process.pid)
             memtrace.interrupt()
@@ -92,7 +93,6 @@ def main():
     parser.add_argument("--settle", type=float, default=0, help="seconds from the last block to the first interval")
     parser.add_argument("--json")
     parser.add_argument("--perf")
-    parser.add_argument("--bare", action=argparse.BooleanOptionalAction, default=True)
     options, options.options = parser.parse_known_args()
     figures = measure(options)
     for name, value in figures.items():

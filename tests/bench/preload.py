@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from workloads import SQLITE_SCRIPT, SqliteShell
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 from memtrace_runner import Memtrace, counters  # noqa: E402
+from semaphores import Semaphores  # noqa: E402
 
 LIBRARY = Path(__file__).resolve().parents[2] / ".output/libmemtrace_alloc.so"
 LEVELDB = LIBRARY.parent / "bench/leveldb_load"
@@ -39,21 +39,11 @@ def prefix(arm):
     return ["env"] if arm in WITHOUT else ["env", f"LD_PRELOAD={LIBRARY}"]
 
 
-def raise_semaphores(pid):
-    notes = subprocess.run(["readelf", "-nW", LIBRARY], check=True, capture_output=True, text=True).stdout
-    maps = Path(f"/proc/{pid}/maps").read_text()
-    base = int(re.search(rf"^([0-9a-f]+)-\S+ \S+ 00000000 .*{re.escape(str(LIBRARY))}$", maps, re.MULTILINE)[1], 16)
-    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
-        for semaphore in set(re.findall(r"Semaphore: (0x[0-9a-f]+)", notes)):
-            memory.seek(base + int(semaphore, 16))
-            memory.write(struct.pack("<H", 1))
-
-
 @contextlib.contextmanager
 def listened_to(arm, pid):
     """Whatever the arm does to the process that has just begun."""
     if arm == "counting":
-        raise_semaphores(pid)
+        Semaphores(pid, LIBRARY).raise_by_hand()
     if arm != "traced":
         yield
         return

@@ -6,17 +6,16 @@ import re
 import signal
 import struct
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from memtrace_runner import MEMTRACE, Launched, Memtrace, counters
 from targets import Target
+from tracer import wait_until
 
 STARTED, OBJECT, REFERENCE, RESOURCE, POOL, CLEANUP, THREAD_END = range(18, 25)
 FILE_HEADER, RECORD_HEADER = 12, 12
-PATIENCE_S = 30
 OBJECTS = 8
 
 
@@ -99,13 +98,6 @@ def text_of(pid):
             with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
                 return os.pread(memory.fileno(), end - begin, begin)
     raise AssertionError("no code")
-
-
-def wait_until(holds):
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -232,8 +224,8 @@ def test_the_program_is_as_before_when_memtrace_has_ended(tmp_path, end):
             assert text_of(pid) != before
             memtrace.process.send_signal(end)
             memtrace.process.wait()
-        wait_until(lambda: [semaphore(pid, address) for address in addresses] == [0, 0])
-        wait_until(lambda: text_of(pid) == before)
+        wait_until(lambda: [semaphore(pid, address) for address in addresses] == [0, 0], "the semaphores fall")
+        wait_until(lambda: text_of(pid) == before, "the probes go")
         assert target.finish() == 0
 
 

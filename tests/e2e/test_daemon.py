@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from memtrace_runner import live_total, read_reports
+from memtrace_runner import live_total, read_reports, wait_for_report
 from targets import TARGETS, Target
 from tracer import Tracer, breakpoints, run_memtrace, wait_until
 
@@ -49,12 +49,7 @@ def daemon(config, *options, **popen):
 
 
 def wait_report(directory, wanted, tracer):
-    path = directory / "reports.json"
-
-    def found():
-        return next((report for report in read_reports(path) if wanted(report)), None) if path.exists() else None
-
-    return wait_until(found, lambda: f"such a report; memtrace said:\n{tracer.err()}")
+    return wait_for_report(directory / "reports.json", wanted, tracer.process)
 
 
 def traced_to_its_end(directory, tracer, target, name):
@@ -304,6 +299,12 @@ def test_a_kill_leaves_the_targets_running(tmp_path):
         assert target.finish() == 0
 
 
+def only(*numbers):
+    """What capabilities() says where all threads have these."""
+    mask = sum(1 << number for number in numbers)
+    return {(mask, mask, mask)}
+
+
 def capabilities(pid):
     """Of each thread: effective, permitted and bounding."""
     sets = set()
@@ -321,8 +322,7 @@ def test_it_keeps_only_what_tracing_takes_and_traces_on(tmp_path):
     path = program(tmp_path, "dlopen_late")
     (tmp_path / "libleaky.so").symlink_to(TARGETS / "libleaky.so")
     with daemon(write_config(tmp_path, [by_comm(path)], trace='listen = "127.0.0.1:0"')) as tracer:
-        expected = sum(1 << number for number in KEPT)
-        assert capabilities(tracer.process.pid) == {(expected, expected, expected)}
+        assert capabilities(tracer.process.pid) == only(*KEPT)
         for _ in range(2):  # also a second one that comes later
             with Target.start(path) as target:
                 tracer.wait_said(f"following process {target.ready()} ")
@@ -335,7 +335,7 @@ def test_it_keeps_only_what_tracing_takes_and_traces_on(tmp_path):
                     tracer,
                 )
                 assert any("leak_in_plugin" in frame["function"] for site in report["sites"] for frame in site["stack"])
-        assert capabilities(tracer.process.pid) == {(expected, expected, expected)}
+        assert capabilities(tracer.process.pid) == only(*KEPT)
         assert tracer.end(signal.SIGTERM).status == 0
 
 
@@ -343,8 +343,7 @@ def test_a_run_keeps_only_what_tracing_takes(tmp_path):
     with Target.start("leak_rate", ["--duration", 600]) as target:
         with Tracer("--pid", target.ready(), "--out", tmp_path / "out") as tracer:
             tracer.wait_following()
-            expected = sum(1 << number for number in KEPT)
-            assert capabilities(tracer.process.pid) == {(expected, expected, expected)}
+            assert capabilities(tracer.process.pid) == only(*KEPT)
             assert tracer.end(signal.SIGINT).status == 0
 
 
@@ -356,8 +355,7 @@ def test_what_only_another_user_may_write_is_written(tmp_path):
     with Target.start("leak_rate", ["--duration", 600]) as target:
         with Tracer("--pid", target.ready(), "--out", theirs / "report") as tracer:
             tracer.wait_following()
-            expected = sum(1 << number for number in [*KEPT, 1])
-            assert capabilities(tracer.process.pid) == {(expected, expected, expected)}
+            assert capabilities(tracer.process.pid) == only(*KEPT, 1)
             assert tracer.end(signal.SIGINT).status == 0
         assert "leak_rate" in (theirs / "report").read_text()
 

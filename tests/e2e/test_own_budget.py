@@ -5,12 +5,12 @@ import os
 import re
 import select
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from memtrace_runner import MEMTRACE, Memtrace, read_reports, traced
+from memtrace_runner import Memtrace, read_reports, traced
 from targets import Target
+from tracer import run_memtrace, wait_until
 
 # Forks as many as it is told, which all end when somebody has opened the gate.
 SHELL = 'while read -r n; do i=0; while [ "$i" -lt "$n" ]; do (read -r _) < "$1" & i=$((i + 1)); done; wait; echo done; done'
@@ -31,7 +31,7 @@ def test_reports_tell_what_memtrace_takes(tmp_path):
     assert 0 < own["cpu_ratio"] < 100 and own["cpu_budget"] == 0.01
     assert own["rss_bytes"] > 1 << 20 and own["memory_budget"] >= 512 << 20
     assert own["reason"] == "" and own["interval_s"] == 5
-    text = subprocess.run([MEMTRACE, "report", tmp_path / "report.json"], capture_output=True, text=True, check=True).stdout
+    text = run_memtrace("report", tmp_path / "report.json").out
     assert re.search(r"memtrace itself: \S+ % of a core \(budget 1.0 %\)", text), text
 
 
@@ -93,14 +93,13 @@ def test_ended_processes_leave_nothing_behind(tmp_path):
 
     def wait_followed(memtrace, count):
         """Waits until so many that were not followed before are."""
-        deadline = time.monotonic() + 60
-        while True:
-            new = all_followed(memtrace) - followed
-            if len(new) >= count:
-                followed.update(new)
-                return
-            assert time.monotonic() < deadline and memtrace.process.poll() is None, f"{len(new)} of {count} are followed"
-            time.sleep(0.05)
+
+        def new():
+            assert memtrace.process.poll() is None
+            return all_followed(memtrace) - followed
+
+        wait_until(lambda: len(new()) >= count, lambda: f"{len(new())} of {count} are followed")
+        followed.update(new())
 
     with shell, Memtrace.attach(tmp_path, shell.pid, "--follow", "--interval", "500ms", "--own-cpu", "none") as memtrace:
         try:

@@ -5,12 +5,12 @@ import math
 import os
 import re
 import signal
-import struct
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
+from semaphores import Semaphores
 from targets import REPOSITORY, TARGETS
 from tracer import wait_until
 
@@ -36,35 +36,6 @@ SELECT group_concat(owner) FROM (SELECT owner FROM account ORDER BY owner LIMIT 
 def environment(allocator="glibc", interval=None):
     env = {**os.environ, "LD_PRELOAD": ":".join([str(LIBRARY), *ALLOCATORS[allocator]])}
     return {**env, "MEMTRACE_SAMPLE_INTERVAL": str(interval)} if interval else env
-
-
-def semaphores():
-    """Probe -> address of its semaphore in the library's file."""
-    notes = subprocess.run(["readelf", "-nW", LIBRARY], check=True, capture_output=True, text=True).stdout
-    found = re.findall(r"Provider: otel_memory\s+Name: (\w+)\s+Location: \S+ Base: \S+ Semaphore: (0x[0-9a-f]+)", notes)
-    return {name: int(address, 16) for name, address in found}
-
-
-class Traced:
-    """The semaphores of a process that has the library."""
-
-    def __init__(self, pid):
-        self.memory = f"/proc/{pid}/mem"
-        maps = Path(f"/proc/{pid}/maps").read_text()
-        base = re.search(rf"^([0-9a-f]+)-\S+ \S+ 00000000 \S+ \d+ +{re.escape(str(LIBRARY))}$", maps, re.MULTILINE)
-        assert base, maps
-        self.places = {name: int(base[1], 16) + address for name, address in semaphores().items()}
-        assert set(self.places) == set(PROBES)
-
-    def values(self):
-        with open(self.memory, "rb", buffering=0) as memory:
-            return {name: struct.unpack("<H", os.pread(memory.fileno(), 2, place))[0] for name, place in self.places.items()}
-
-    def raise_by_hand(self):
-        """What the kernel does for a tracer. No breakpoint: the probes do nothing, but all that leads to them happens."""
-        with open(self.memory, "r+b", buffering=0) as memory:
-            for place in self.places.values():
-                os.pwrite(memory.fileno(), struct.pack("<H", 1), place)
 
 
 class Case:
@@ -113,7 +84,7 @@ def test_exports_the_malloc_family_alone():
 def test_hard_cases(case, traced, allocator):
     with Case(case, allocator=allocator, interval=100) as program:
         if traced:
-            Traced(program.pid).raise_by_hand()
+            Semaphores(program.pid, LIBRARY).raise_by_hand()
         out, status = program.finish()
     assert (out, status) == ("ok\n", 0)
 
@@ -150,14 +121,14 @@ def redis(directory):
 
 def test_redis_under_load_while_tracers_come_and_go():
     with tempfile.TemporaryDirectory() as directory, redis(directory) as (server, path):
-        traced = Traced(server.pid)
+        semaphores = Semaphores(server.pid, LIBRARY)
         for _ in range(3):
             with sampled(server.pid) as told:
                 load = ["redis-benchmark", "-s", path, "-q", "-n", "20000", "-r", "5000", "-d", "200", "-t", "set,lpush,lpop,sadd"]
                 subprocess.run(load, check=True, capture_output=True, env=environment())
             assert told["allocs"] > 20
             assert told["known_frees"] > 10
-            wait_until(lambda: set(traced.values().values()) == {0}, "the semaphores fell")
+            wait_until(lambda: semaphores.are(0), "the semaphores fell")
         reply = subprocess.run(["redis-cli", "-s", path, "--no-raw", "bgsave"], check=True, capture_output=True, text=True)
         assert "started" in reply.stdout
         info = ["redis-cli", "-s", path, "info", "persistence"]
@@ -179,16 +150,17 @@ def interrupted(bpftrace):
 
 @contextlib.contextmanager
 def sampled(pid):
-    """Counts what the probes tell, by a tracer that is not ours. The dictionary has the figures when the block is left."""
+    """Counts what the probes tell, by a tracer that is not ours, whose probes are in all that use the library, whatever -p says. The dictionary has
+    the figures when the block is left."""
     program = f"""
-usdt:{LIBRARY}:otel_memory:alloc {{ @allocs = count(); @bytes = sum(arg2); @size = sum(arg1); @live[arg0] = 1; }}
-usdt:{LIBRARY}:otel_memory:free {{ @frees = count(); if (@live[arg0]) {{ @known_frees = count(); delete(@live[arg0]); }} }}
+usdt:{LIBRARY}:otel_memory:alloc /pid == {pid}/ {{ @allocs = count(); @bytes = sum(arg2); @size = sum(arg1); @live[arg0] = 1; }}
+usdt:{LIBRARY}:otel_memory:free /pid == {pid}/ {{ @frees = count(); if (@live[arg0]) {{ @known_frees = count(); delete(@live[arg0]); }} }}
 END {{ clear(@live); }}"""
     told = dict.fromkeys(["allocs", "bytes", "size", "frees", "known_frees"], 0)
-    traced = Traced(pid)
+    semaphores = Semaphores(pid, LIBRARY)
     with subprocess.Popen(["bpftrace", "-p", str(pid), "-e", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tracer:
         try:
-            wait_until(lambda: tracer.poll() is not None or all(traced.values().values()), "the semaphores rose")
+            wait_until(lambda: tracer.poll() is not None or all(semaphores.values().values()), "the semaphores rose")
             yield told
             out = interrupted(tracer)
         finally:
@@ -201,7 +173,7 @@ END {{ clear(@live); }}"""
 def test_a_tracer_is_told_an_unbiased_sample_and_its_frees(allocator):
     count = 100_000
     with Case("sample", count, allocator=allocator, interval=INTERVAL) as program:
-        assert set(Traced(program.pid).values().values()) == {0}
+        assert Semaphores(program.pid, LIBRARY).are(0)
         program.go()
         with sampled(program.pid) as told:
             program.go()

@@ -2,61 +2,35 @@
 truth of the target (tests/targets/told_heap.c; and libmemtrace_alloc.so), when it is listened to, and that nothing stays behind."""
 
 import math
-import os
-import re
-import struct
-import subprocess
-import time
-from pathlib import Path
 
-from memtrace_runner import MEMTRACE, Launched, Memtrace, counters, live_total
+from memtrace_runner import Launched, Memtrace, counters, live_by_function, live_total
+from semaphores import Semaphores
 from targets import REPOSITORY, TARGETS, Target
+from tracer import run_memtrace, wait_until
 
 LIBRARY = REPOSITORY / ".output" / "libmemtrace_alloc.so"
 TOLD = ["--allocator", "otel_memory"]
 INTERVAL = 65536
 # Of all tests together: a false alarm in a hundred thousand runs. 16 estimates by 3 sites at 5.6 standard errors.
 LARGEST_Z = 5.6
-PATIENCE_S = 60
-
-
-def semaphores(pid, path):
-    """Their values in the process, by probe."""
-    notes = subprocess.run(["readelf", "-nW", path], check=True, capture_output=True, text=True).stdout
-    places = re.findall(r"Provider: otel_memory\s+Name: (\w+)\s+Location: \S+ Base: \S+ Semaphore: (0x[0-9a-f]+)", notes)
-    maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
-    base = re.search(rf"^([0-9a-f]+)-\S+ \S+ 00000000 \S+ \d+ +{re.escape(str(path))}$", maps, re.MULTILINE)
-    fixed = "Type:                              EXEC" in subprocess.run(["readelf", "-hW", path], check=True, capture_output=True, text=True).stdout
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        return {name: struct.unpack("<H", os.pread(memory.fileno(), 2, int(place, 16) + (0 if fixed else int(base[1], 16))))[0]
-                for name, place in places}  # fmt: skip
-
-
-def wait_until(holds, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def weight(size, interval=INTERVAL):
     return size / -math.expm1(-size / interval)
 
 
-def by_function(report, functions):
-    """The innermost function that is one of these -> sums of its sites."""
-    found = {}
-    for site in report["sites"]:
-        name = next((frame["function"] for frame in site["stack"] if frame["function"] in functions), None)
-        if name is not None:
-            bytes_, objects = found.get(name, (0, 0))
-            found[name] = (bytes_ + site["live_bytes"], objects + site["live_objects"])
-    return found
+def estimates(report, truth):
+    return live_by_function(report, lambda site: truth.function_of(frame["function"] for frame in site["stack"]))
+
+
+def standard_error(truth):
+    """Of all live bytes, as known from sizes and counts."""
+    return math.sqrt(sum(size * (weight(size / count) - size / count) for size, count in truth.leaks.values()))
 
 
 def errors_of(report, truth, interval=INTERVAL):
     """What each leaking function's estimate is off by, bytes and blocks, in standard errors as known from sizes and counts."""
-    said = by_function(report, truth.leaks)
+    said = estimates(report, truth)
     errors = []
     for function, (size_all, count) in truth.leaks.items():
         size = size_all / count
@@ -93,7 +67,7 @@ def test_estimates_of_many_programs_are_unbiased_and_their_errors_known(tmp_path
         assert not coverage["lost"] and coverage["unmatched_frees"] == 0
         assert {site["allocator"] for site in report["sites"]} == {"otel_memory"}
         # The interval is told with the figures, and as wide as the sizes make it.
-        known = math.sqrt(sum(size * (weight(size / count) - size / count) for size, count in truth.leaks.values()))
+        known = standard_error(truth)
         low, high = totals["live_bytes_ci95"]
         assert low <= totals["live_bytes"] <= high
         assert 0.7 < (high - low) / (2 * 1.96 * known) < 1.4
@@ -117,16 +91,17 @@ def test_semaphores_are_raised_while_it_listens_and_the_heap_is_whole_again(tmp_
     path = TARGETS / "told_heap"
     with Target.start("told_heap", ["--older", "10"]) as target:
         pid = target.ready()
-        assert set(semaphores(pid, path).values()) == {0}
+        semaphores = Semaphores(pid, path)
+        assert semaphores.are(0)
         with Memtrace.attach(tmp_path, pid, *TOLD) as memtrace:
-            assert semaphores(pid, path) == {"alloc": 1, "free": 1}
+            assert semaphores.are(1)
             memtrace.stop()
-        wait_until(lambda: set(semaphores(pid, path).values()) == {0}, "the semaphores fall")
+        wait_until(lambda: semaphores.are(0), "the semaphores fall")
         with Memtrace.attach(tmp_path, pid, *TOLD) as memtrace:
-            wait_until(lambda: set(semaphores(pid, path).values()) == {1}, "they rise again")
+            wait_until(lambda: semaphores.are(1), "they rise again")
             memtrace.process.kill()
             memtrace.process.wait()
-        wait_until(lambda: set(semaphores(pid, path).values()) == {0}, "a killed memtrace leaves nothing")
+        wait_until(lambda: semaphores.are(0), "a killed memtrace leaves nothing")
         target.go()
         target.truth()
         assert target.finish() == 0
@@ -137,7 +112,7 @@ def test_a_program_without_an_allocator_that_can_be_found_is_listened_to_unasked
         target.go()
         truth = target.truth()
         report = memtrace.stop()
-    known = math.sqrt(sum(size * (weight(size / count) - size / count) for size, count in truth.leaks.values()))
+    known = standard_error(truth)
     assert abs(report["totals"]["live_bytes"] - truth.live[0]) < LARGEST_Z * known
     assert any(source.startswith("otel_memory:") for source in report["coverage"]["sources"])
 
@@ -148,7 +123,7 @@ def test_a_program_whose_allocator_is_probed_is_not_listened_to(tmp_path):
     with Target.start("churn8", ["--ops", "5000"], env=env) as target, Memtrace.attach(tmp_path, target.ready()) as memtrace:
         target.go()
         truth = target.truth()
-        assert set(semaphores(target.pid, LIBRARY).values()) == {0}
+        assert Semaphores(target.pid, LIBRARY).are(0)
         report = memtrace.stop()
     assert live_total(report) == truth.live
     assert not any("otel_memory" in source for source in report["coverage"]["sources"])
@@ -164,7 +139,7 @@ def test_the_preload_library_tells_of_a_known_leak(tmp_path):
         truth = target.truth()
         report = memtrace.stop()
     size, count = truth.leaks["leak_steadily"]
-    said = by_function(report, truth.leaks)["leak_steadily"]
+    said = estimates(report, truth)["leak_steadily"]
     assert abs(said[0] - size) < LARGEST_Z * math.sqrt(size * (weight(1000, interval) - 1000)), (said, size, count)
     leak = max(report["sites"], key=lambda site: site["live_bytes"])
     assert leak["stack"][0]["function"] == "leak_steadily", "the frames of the library are not its caller's"
@@ -180,12 +155,12 @@ def test_auto_listens_in_the_place_of_windows(tmp_path):
         memtrace.wait_said("tells of a sample of its heap itself")
         report = memtrace.wait_report(lambda report: counters(report)["told_heap_hits"] > 0)
         assert report["coverage"]["mode"] == "sampled"
-        assert set(semaphores(target.pid, LIBRARY).values()) == {1}
+        assert Semaphores(target.pid, LIBRARY).are(1)
         before = counters(report)["hits_enter"]
         report = memtrace.wait_report(lambda later: counters(later)["told_heap_hits"] > counters(report)["told_heap_hits"])
         assert counters(report)["hits_enter"] == before, "malloc is probed no more"
         memtrace.stop()
-        wait_until(lambda: set(semaphores(target.pid, LIBRARY).values()) == {0}, "the semaphores fall")
+        wait_until(lambda: Semaphores(target.pid, LIBRARY).are(0), "the semaphores fall")
 
 
 def test_launched_from_the_first_instruction(tmp_path):
@@ -196,6 +171,6 @@ def test_launched_from_the_first_instruction(tmp_path):
 
 def test_a_program_without_these_probes_is_refused_in_one_line():
     with Target.start("spin") as target:
-        run = subprocess.run([MEMTRACE, "--pid", str(target.ready()), *TOLD], capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert "otel_memory" in run.stderr and run.stderr.count("\n") == 1, run.stderr
+        run = run_memtrace("--pid", target.ready(), *TOLD)
+    assert run.status == 1
+    assert "otel_memory" in run.error()
