@@ -421,4 +421,9 @@ private:
     std::atomic<int> answered_level_{0};
 };
 
+namespace detail {
+/// And the list of managers with it: see gate_from_the_beginning.
+inline __attribute__((visibility("hidden"))) resource_manager& manager_from_the_beginning = resource_manager::process();
+} // namespace detail
+
 } // namespace memtrace

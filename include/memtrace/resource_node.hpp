@@ -85,6 +85,10 @@ struct eviction_gate final : fork_guard {
     }
 };
 
+/// Made before main, or as the shared object is loaded: were it made at its first use, a fork in that moment would leave a child that waits for the
+/// thread that makes it.
+inline __attribute__((visibility("hidden"))) eviction_gate& gate_from_the_beginning = eviction_gate::get();
+
 /// Ids of all resources of the process: in the order in which they were acquired, so a parent's is lower than its children's.
 inline __attribute__((visibility("default"))) std::atomic<std::uint64_t> next_resource_id{1};
 

@@ -8,7 +8,7 @@ from targets import TARGETS
 
 CASES = TARGETS / "sdk_cases"
 NAMES = ["collect_without_memory", "emergency_without_memory", "handle_without_memory", "pool_without_memory",
-         "fork_in_the_middle", "fork_and_clean_up_once"]  # fmt: skip
+         "fork_in_the_middle", "fork_at_first_use", "fork_and_clean_up_once"]  # fmt: skip
 
 
 def test_every_case_is_run():

@@ -231,6 +231,29 @@ void fork_in_the_middle() {
     }
 }
 
+/// What the process has one of is made by its first user: while that is at it, another thread forks.
+void fork_at_first_use() {
+    const auto use = [] {
+        resource_manager manager;
+        resource_handle<int> value(1, {"value"}, [](int&) {}, manager);
+        value.evictable();
+        CHECK(manager.relieve(3).released == 1);
+    };
+    for (int i = 0; i < 500; ++i) {
+        fork_and([&] { // nothing has been used in here
+            std::atomic<bool> begins{false};
+            std::thread other([&] {
+                begins.store(true);
+                use();
+            });
+            while (!begins.load()) {
+            }
+            fork_and(use);
+            other.join();
+        });
+    }
+}
+
 /// What was acquired before a fork is cleaned up once in the parent, and once in a child that gives it back.
 void fork_and_clean_up_once() {
     resource_manager manager;
@@ -259,7 +282,8 @@ struct Case {
 constexpr Case kCases[] = {
     {"collect_without_memory", collect_without_memory}, {"emergency_without_memory", emergency_without_memory},
     {"handle_without_memory", handle_without_memory},   {"pool_without_memory", pool_without_memory},
-    {"fork_in_the_middle", fork_in_the_middle},         {"fork_and_clean_up_once", fork_and_clean_up_once}};
+    {"fork_in_the_middle", fork_in_the_middle},         {"fork_at_first_use", fork_at_first_use},
+    {"fork_and_clean_up_once", fork_and_clean_up_once}};
 
 } // namespace
 
