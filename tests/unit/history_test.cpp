@@ -221,8 +221,8 @@ TEST(History, OldRowsAreThinnedButNotTheirPeaks) {
     EXPECT_TRUE(thinned_out({}, kMinuteMs).empty());
 }
 
-/// All that is due by `now_ms`.
-void keep_limits(const std::string& path, HistoryLimits limits, std::int64_t now_ms) {
+/// All that is due by `now_ms`. `removed_any`: what a writer is told then.
+void keep_limits(const std::string& path, HistoryLimits limits, std::int64_t now_ms, bool* removed_any = nullptr) {
     auto file = HistoryFile::open(path);
     ASSERT_TRUE(file);
     HistoryRetention retention(file->database, limits);
@@ -232,8 +232,11 @@ void keep_limits(const std::string& path, HistoryLimits limits, std::int64_t now
         const auto more = retention.step();
         ASSERT_TRUE(more) << more.error().message;
         if (!*more) {
-            return;
+            break;
         }
+    }
+    if (removed_any != nullptr) {
+        *removed_any = retention.removed_any();
     }
 }
 
@@ -260,6 +263,22 @@ TEST(History, RetentionThinsByAge) {
     for (const auto* table : {"process", "sample", "site_sample", "kind_sample", "site", "verdict", "thinned"}) {
         EXPECT_EQ(number(directory.file(), std::string("SELECT count(*) FROM ") + table), 0) << table;
     }
+}
+
+TEST(History, AFileAsOldAsItMayGetLosesAnHourAtATime) {
+    const HistoryDirectory directory;
+    ASSERT_EQ(write_history(directory.file(), reports_every(10'000, kNoon, kNoon + 2 * kHourMs)), "");
+    constexpr HistoryLimits kLimits{.keep_ms = kHourMs};
+    bool removed_any = true;
+    keep_limits(directory.file(), kLimits, kNoon + 2 * kHourMs, &removed_any);
+    EXPECT_FALSE(removed_any) << "its writer would begin anew with every site of a process that goes on";
+    for (const auto minutes : {0, 10, 50}) {
+        keep_limits(directory.file(), kLimits, kNoon + 2 * kHourMs + minutes * kMinuteMs);
+        EXPECT_EQ(number(directory.file(), "SELECT min(at_ms) FROM sample"), kNoon + kHourMs) << minutes;
+    }
+    keep_limits(directory.file(), kLimits, kNoon + 3 * kHourMs, &removed_any);
+    EXPECT_TRUE(removed_any) << "the process";
+    EXPECT_EQ(number(directory.file(), "SELECT count(*) FROM process"), 0);
 }
 
 TEST(History, RetentionKeepsTheSize) {

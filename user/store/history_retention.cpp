@@ -86,6 +86,11 @@ bool HistoryRetention::removed_any() {
     return std::exchange(removed_any_, false);
 }
 
+/// On the hour: of a file as old as that, every round would have a few minutes of each process to remove.
+std::int64_t HistoryRetention::keep_from() const {
+    return (now_ms_ - limits_.keep_ms) / kHourMs * kHourMs;
+}
+
 Result<std::vector<std::string>> HistoryRetention::column(const char* sql, std::int64_t first, std::int64_t second) {
     auto statement = database_->prepare(sql);
     if (!statement) {
@@ -152,15 +157,14 @@ Result<bool> HistoryRetention::step() {
 
 /// True: there is more of it to be done.
 Result<bool> HistoryRetention::run(const Task& task) {
-    const auto keep = now_ms_ - limits_.keep_ms;
     const auto once = [](Status status) -> Result<bool> { return status ? Result<bool>(false) : tl::unexpected(status.error()); };
     switch (task.kind) {
     case Task::Kind::thin:
         return thin(task.process, task.level);
     case Task::Kind::expire:
-        return once(expire(task.process, keep));
+        return once(expire(task.process, keep_from()));
     case Task::Kind::sites:
-        return once(expire_sites(keep));
+        return once(expire_sites(keep_from()));
     case Task::Kind::look_for_files:
         return look_for_files();
     case Task::Kind::fit:
@@ -214,16 +218,16 @@ Status HistoryRetention::expire(std::int64_t process, std::int64_t before_ms) {
     if (!*first || **first >= before_ms) {
         return {};
     }
-    removed_any_ = true;
-    return database_->in_transaction([&]() -> Status {
+    bool gone = false;
+    auto status = database_->in_transaction([&]() -> Status {
         for (const auto& series : kSeries) {
             const auto keys = column(series.keys, process);
             if (!keys) {
                 return tl::unexpected(keys.error());
             }
             for (const auto& key : *keys) {
-                if (auto status = run_once(*database_, series.expire, process, key, before_ms); !status) {
-                    return status;
+                if (auto expired = run_once(*database_, series.expire, process, key, before_ms); !expired) {
+                    return expired;
                 }
             }
         }
@@ -231,15 +235,21 @@ Status HistoryRetention::expire(std::int64_t process, std::int64_t before_ms) {
         for (const auto* sql :
              {"DELETE FROM alert WHERE process=?1 AND at_ms<?2", "DELETE FROM snapshot WHERE process=?1 AND at_ms<?2",
               "DELETE FROM verdict WHERE process=?1 AND at_ms<(SELECT max(at_ms) FROM verdict WHERE process=?1 AND at_ms<?2)",
-              "UPDATE process SET first_ms=?2 WHERE id=?1 AND first_ms<?2", "DELETE FROM process WHERE id=?1 AND last_ms<?2",
-              "DELETE FROM verdict WHERE process=?1 AND ?2=?2 AND process NOT IN (SELECT id FROM process)",
-              "DELETE FROM thinned WHERE process=?1 AND ?2=?2 AND process NOT IN (SELECT id FROM process)"}) {
-            if (auto status = run_once(*database_, sql, process, before_ms); !status) {
-                return status;
+              "UPDATE process SET first_ms=?2 WHERE id=?1 AND first_ms<?2"}) {
+            if (auto expired = run_once(*database_, sql, process, before_ms); !expired) {
+                return expired;
             }
         }
-        return {};
+        auto removed = run_once(*database_, "DELETE FROM process WHERE id=?1 AND last_ms<?2", process, before_ms);
+        gone = removed && database_->changes() > 0;
+        for (const auto* sql : {"DELETE FROM verdict WHERE process=?1 AND ?2=?2 AND process NOT IN (SELECT id FROM process)",
+                                "DELETE FROM thinned WHERE process=?1 AND ?2=?2 AND process NOT IN (SELECT id FROM process)"}) {
+            removed = removed ? run_once(*database_, sql, process, before_ms) : removed;
+        }
+        return removed;
     });
+    removed_any_ = removed_any_ || (status && gone);
+    return status;
 }
 
 Status HistoryRetention::expire_sites(std::int64_t before_ms) {
