@@ -142,6 +142,37 @@ TEST(History, AThreadWritesAndWhatFindsNoRoomInItsQueueIsCounted) {
     EXPECT_EQ(number(directory.file(), "SELECT max(at_ms) FROM sample"), now + 70) << "the oldest are dropped";
 }
 
+TEST(History, TheQueueIsBoundedByReportsToo) {
+    const HistoryDirectory directory;
+    Said said;
+    auto writer =
+        HistoryWriter::open({.path = directory.file(), .boot = "boot", .limits = {}, .first_pause_ns = 1'000'000}, said.taker());
+    ASSERT_TRUE(writer);
+    constexpr std::int64_t kProcesses = 100;
+    constexpr std::int64_t kLast = 30;
+    const auto now = static_cast<std::int64_t>(wall_ns() / 1'000'000);
+    {
+        auto other = SqliteDatabase::open(directory.file(), SqliteDatabase::Access::write);
+        ASSERT_TRUE(other && other->run("BEGIN IMMEDIATE"));
+        writer->add(batch_of(report_at(now)));
+        said.wait_for("the history waits: ");
+        for (std::int64_t i = 1; i <= kLast; ++i) {
+            HistoryBatch batch;
+            for (std::int32_t pid = 1; pid <= kProcesses; ++pid) {
+                batch.reports.push_back(history_rows(report_at(now + i, 0, pid)));
+            }
+            writer->add(std::move(batch));
+        }
+    }
+    said.wait_for("the history is written again, without ");
+    EXPECT_FALSE(writer->close());
+    const auto rows = number(directory.file(), "SELECT count(*) FROM sample");
+    constexpr std::int64_t kMost = HistoryWriter::kMostReports;
+    EXPECT_GE(rows, kMost);
+    EXPECT_LE(rows, kMost + kProcesses) << "and the batch in the writer's hands";
+    EXPECT_EQ(number(directory.file(), "SELECT count(*) FROM sample WHERE at_ms=" + std::to_string(now + kLast)), kProcesses);
+}
+
 TEST(History, OthersFilesAreRefusedAndLeftAsTheyAre) {
     const HistoryDirectory directory;
     const auto text = directory.file("text");
