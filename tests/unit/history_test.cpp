@@ -252,13 +252,19 @@ TEST(History, OldRowsAreThinnedButNotTheirPeaks) {
     EXPECT_TRUE(thinned_out({}, kMinuteMs).empty());
 }
 
-/// All that is due by `now_ms`. `removed_any`: what a writer is told then.
-void keep_limits(const std::string& path, HistoryLimits limits, std::int64_t now_ms, bool* removed_any = nullptr) {
+struct Round {
+    int steps = 0;
+    bool removed_any = false; ///< what a writer is told
+};
+
+/// All that is due by `now_ms`.
+void keep_limits(const std::string& path, HistoryLimits limits, std::int64_t now_ms, Round* round = nullptr) {
     auto file = HistoryFile::open(path);
     ASSERT_TRUE(file);
     HistoryRetention retention(file->database, limits);
     ASSERT_TRUE(retention.begin(now_ms));
-    for (int steps = 0;; ++steps) {
+    int steps = 0;
+    for (;; ++steps) {
         ASSERT_LT(steps, 10'000) << "it does not end";
         const auto more = retention.step();
         ASSERT_TRUE(more) << more.error().message;
@@ -266,8 +272,8 @@ void keep_limits(const std::string& path, HistoryLimits limits, std::int64_t now
             break;
         }
     }
-    if (removed_any != nullptr) {
-        *removed_any = retention.removed_any();
+    if (round != nullptr) {
+        *round = {steps, retention.removed_any()};
     }
 }
 
@@ -300,16 +306,36 @@ TEST(History, AFileAsOldAsItMayGetLosesAnHourAtATime) {
     const HistoryDirectory directory;
     ASSERT_EQ(write_history(directory.file(), reports_every(10'000, kNoon, kNoon + 2 * kHourMs)), "");
     constexpr HistoryLimits kLimits{.keep_ms = kHourMs};
-    bool removed_any = true;
-    keep_limits(directory.file(), kLimits, kNoon + 2 * kHourMs, &removed_any);
-    EXPECT_FALSE(removed_any) << "its writer would begin anew with every site of a process that goes on";
+    Round round;
+    keep_limits(directory.file(), kLimits, kNoon + 2 * kHourMs, &round);
+    EXPECT_FALSE(round.removed_any) << "its writer would begin anew with every site of a process that goes on";
     for (const auto minutes : {0, 10, 50}) {
         keep_limits(directory.file(), kLimits, kNoon + 2 * kHourMs + minutes * kMinuteMs);
         EXPECT_EQ(number(directory.file(), "SELECT min(at_ms) FROM sample"), kNoon + kHourMs) << minutes;
     }
-    keep_limits(directory.file(), kLimits, kNoon + 3 * kHourMs, &removed_any);
-    EXPECT_TRUE(removed_any) << "the process";
+    keep_limits(directory.file(), kLimits, kNoon + 3 * kHourMs, &round);
+    EXPECT_TRUE(round.removed_any) << "the process";
     EXPECT_EQ(number(directory.file(), "SELECT count(*) FROM process"), 0);
+}
+
+TEST(History, ARoundLeavesProcessesAloneThatHaveNothingDue) {
+    const HistoryDirectory directory;
+    std::vector<Report> reports;
+    for (std::int32_t pid = 1; pid <= 20; ++pid) {
+        reports.push_back(report_at(kNoon, 0, pid));
+        reports.push_back(report_at(kNoon + 10'000, 0, pid));
+        reports.push_back(report_at(kNoon + 20'000, 0, pid));
+    }
+    ASSERT_EQ(write_history(directory.file(), reports), "");
+    Round round;
+    keep_limits(directory.file(), {}, kNoon + kHourMs, &round);
+    const auto idle = round.steps;
+    EXPECT_LT(idle, 20);
+    keep_limits(directory.file(), {}, kNoon + kDayMs, &round);
+    EXPECT_EQ(number(directory.file(), "SELECT count(*) FROM sample"), 40) << "all of them are thinned";
+    EXPECT_GE(round.steps, idle + 20);
+    keep_limits(directory.file(), {}, kNoon + 2 * kDayMs, &round);
+    EXPECT_EQ(round.steps, idle);
 }
 
 TEST(History, RetentionKeepsTheSize) {

@@ -82,6 +82,11 @@ Status run_once(SqliteDatabase& database, const char* sql, const auto&... values
 
 } // namespace
 
+std::int64_t HistoryRetention::thin_until(std::size_t level) const {
+    const auto [age, bucket] = kThinLevels[level];
+    return (now_ms_ - age) / bucket * bucket;
+}
+
 bool HistoryRetention::removed_any() {
     return std::exchange(removed_any_, false);
 }
@@ -120,18 +125,31 @@ Result<std::optional<std::int64_t>> HistoryRetention::number(const char* sql, st
     return values->empty() ? std::nullopt : std::optional<std::int64_t>(std::strtoll(values->front().c_str(), nullptr, 10));
 }
 
-Status HistoryRetention::begin(std::int64_t now_ms) {
-    now_ms_ = now_ms;
-    tasks_.clear();
-    const auto processes = column("SELECT id FROM process WHERE ?1=?2");
+/// Of processes that have something to be done, most of which have ended long ago and have nothing.
+Status HistoryRetention::queue(Task::Kind kind, std::size_t level, const char* due, std::int64_t until_ms) {
+    const auto processes = column(due, until_ms, static_cast<std::int64_t>(level));
     if (!processes) {
         return tl::unexpected(processes.error());
     }
-    for (const auto& text : *processes) {
-        const auto process = std::strtoll(text.c_str(), nullptr, 10);
-        tasks_.push_back({Task::Kind::expire, process, 0});
-        for (std::size_t level = 0; level < std::size(kThinLevels); ++level) {
-            tasks_.push_back({Task::Kind::thin, process, level});
+    for (const auto& process : *processes) {
+        tasks_.push_back({kind, std::strtoll(process.c_str(), nullptr, 10), level});
+    }
+    return {};
+}
+
+Status HistoryRetention::begin(std::int64_t now_ms) {
+    now_ms_ = now_ms;
+    tasks_.clear();
+    if (auto status = queue(Task::Kind::expire, 0, "SELECT id FROM process WHERE first_ms<?1 AND ?2=?2", keep_from()); !status) {
+        return status;
+    }
+    for (std::size_t level = 0; level < std::size(kThinLevels); ++level) {
+        auto status = queue(Task::Kind::thin, level,
+                            "SELECT id FROM process LEFT JOIN thinned ON process=id AND level=?2 "
+                            "WHERE first_ms<?1 AND last_ms>=coalesce(until_ms,0)",
+                            thin_until(level));
+        if (!status) {
+            return status;
         }
     }
     for (const auto kind : {Task::Kind::sites, Task::Kind::look_for_files, Task::Kind::fit}) {
@@ -175,8 +193,8 @@ Result<bool> HistoryRetention::run(const Task& task) {
 
 /// The next stretch of a process's rows that has come of age for a level.
 Result<bool> HistoryRetention::thin(std::int64_t process, std::size_t level) {
-    const auto [age, bucket] = kThinLevels[level];
-    const auto target = (now_ms_ - age) / bucket * bucket;
+    const auto bucket = kThinLevels[level].bucket_ms;
+    const auto target = thin_until(level);
     const auto mark = static_cast<std::int64_t>(level);
     const auto known = number("SELECT until_ms FROM thinned WHERE process=?1 AND level=?2", process, mark);
     if (!known) {
@@ -192,14 +210,14 @@ Result<bool> HistoryRetention::thin(std::int64_t process, std::size_t level) {
     }
     const auto from = **next / bucket * bucket;
     const auto to = std::min(from + std::max(kThinStepMs, bucket), target);
-    auto status = database_->in_transaction([&, step_ms = bucket]() -> Status {
+    auto status = database_->in_transaction([&]() -> Status {
         for (const auto& series : kSeries) {
             const auto keys = column(series.keys, process);
             if (!keys) {
                 return tl::unexpected(keys.error());
             }
             for (const auto& key : *keys) {
-                if (auto thinned = thin_one(*database_, series, process, key, from, to, step_ms); !thinned) {
+                if (auto thinned = thin_one(*database_, series, process, key, from, to, bucket); !thinned) {
                     return thinned;
                 }
             }

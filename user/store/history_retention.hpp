@@ -40,6 +40,8 @@ private:
     };
 
     [[nodiscard]] std::int64_t keep_from() const;
+    [[nodiscard]] std::int64_t thin_until(std::size_t level) const;
+    Status queue(Task::Kind kind, std::size_t level, const char* due, std::int64_t until_ms);
     Result<bool> run(const Task& task);
     Result<bool> thin(std::int64_t process, std::size_t level);
     Status expire(std::int64_t process, std::int64_t before_ms);
