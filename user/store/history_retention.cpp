@@ -274,7 +274,7 @@ Status HistoryRetention::expire_sites(std::int64_t before_ms) {
     auto status =
         run_once(*database_, "DELETE FROM site WHERE last_ms<?1", before_ms - kHourMs); // it is brought up to date hourly
     removed_any_ = removed_any_ || database_->changes() > 0;
-    return status ? database_->run("PRAGMA incremental_vacuum") : status;
+    return status;
 }
 
 /// Snapshots that others have removed are marked so.
@@ -303,8 +303,11 @@ Result<bool> HistoryRetention::look_for_files() {
     return !ids->empty();
 }
 
-/// Too large: what is oldest goes.
+/// Gives free pages back. Too large: what is oldest goes, before it is asked again.
 Result<bool> HistoryRetention::fit() {
+    if (auto status = database_->run("PRAGMA incremental_vacuum"); !status) {
+        return tl::unexpected(status.error());
+    }
     std::int64_t pages[3];
     constexpr const char* kQuestions[] = {"PRAGMA page_count", "PRAGMA freelist_count", "PRAGMA page_size"};
     for (std::size_t i = 0; i < std::size(kQuestions); ++i) {
@@ -316,8 +319,7 @@ Result<bool> HistoryRetention::fit() {
     }
     const auto used = (pages[0] - pages[1]) * pages[2];
     if (used <= limits_.size_bytes / 100 * kFitPercent) {
-        auto status = database_->run("PRAGMA incremental_vacuum");
-        return status ? Result<bool>(false) : tl::unexpected(status.error());
+        return false;
     }
     const auto oldest = number("SELECT first_ms FROM process WHERE ?1=?2 ORDER BY first_ms LIMIT 1", 0);
     const auto processes = column("SELECT id FROM process WHERE ?1=?2");
