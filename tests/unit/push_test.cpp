@@ -147,7 +147,7 @@ TEST_F(DeliveryQueueTest, SoManyWaitAtMostWhileOneHangs) {
     EXPECT_EQ(queue.waiting(), 11U) << "and the one that hangs";
     EXPECT_EQ(queue.counts().lost, 90U);
     std::ofstream(directory.path("go"));
-    await([&] { return queue.counts().delivered == 11; });
+    await([&] { return queue.counts().delivered >= 11; });
     EXPECT_EQ(said(), "store: 90 of its oldest profiles are dropped: 10 wait already\n");
 }
 
