@@ -52,6 +52,12 @@ def history(*args, **popen):
     return run.out
 
 
+def test_a_command_ignores_no_signal_that_memtrace_ignores(tmp_path):
+    options = ("--history", tmp_path / "history.db", "--out", tmp_path / "report")
+    run = run_memtrace(*options, "--", "grep", "SigIgn", "/proc/self/status")
+    assert run.status == 0 and run.out.split() == ["SigIgn:", "0" * 16], run
+
+
 def test_what_a_run_leaves_is_told(tmp_path, leaking):
     path = tmp_path / "history.db"
     with Tracer("--pid", leaking.pid, *FAST, "--history", path) as tracer:

@@ -1,11 +1,7 @@
 // A run's reports over time, for the tests of the history.
 #pragma once
 
-#include <unistd.h>
-
 #include <condition_variable>
-#include <cstdlib>
-#include <filesystem>
 #include <mutex>
 #include <string>
 
@@ -15,26 +11,13 @@
 #include "store/history_reader.hpp"
 #include "store/history_schema.hpp"
 #include "store/history_writer.hpp"
+#include "tests/unit/temporary_directory.hpp"
 
 namespace memtrace::test {
 
-/// A directory of its own, gone at its end.
-class HistoryDirectory {
+class HistoryDirectory : public TemporaryDirectory {
 public:
-    HistoryDirectory() {
-        char name[] = "/tmp/memtrace-history-XXXXXX";
-        path_ = ::mkdtemp(name);
-    }
-    HistoryDirectory(const HistoryDirectory&) = delete;
-    HistoryDirectory& operator=(const HistoryDirectory&) = delete;
-    ~HistoryDirectory() {
-        std::error_code error;
-        std::filesystem::remove_all(path_, error);
-    }
-    [[nodiscard]] std::string file(const std::string& name = "history.db") const { return path_ + "/" + name; }
-
-private:
-    std::string path_;
+    [[nodiscard]] std::string file(const std::string& name = "history.db") const { return path(name); }
 };
 
 /// sample_report() at a moment, its leak that much larger.

@@ -142,6 +142,38 @@ TEST(History, AThreadWritesAndWhatFindsNoRoomInItsQueueIsCounted) {
     EXPECT_EQ(number(directory.file(), "SELECT max(at_ms) FROM sample"), now + 70) << "the oldest are dropped";
 }
 
+TEST(History, TheQueueIsBoundedByReportsToo) {
+    const HistoryDirectory directory;
+    Said said;
+    auto writer =
+        HistoryWriter::open({.path = directory.file(), .boot = "boot", .limits = {}, .first_pause_ns = 1'000'000}, said.taker());
+    ASSERT_TRUE(writer);
+    constexpr std::int64_t kProcesses = 100;
+    constexpr std::int64_t kLast = 30;
+    const auto now = static_cast<std::int64_t>(wall_ns() / 1'000'000);
+    {
+        auto other = SqliteDatabase::open(directory.file(), SqliteDatabase::Access::write);
+        ASSERT_TRUE(other && other->run("BEGIN IMMEDIATE"));
+        writer->add(batch_of(report_at(now)));
+        said.wait_for("the history waits: ");
+        for (std::int64_t i = 1; i <= kLast; ++i) {
+            HistoryBatch batch;
+            for (std::int32_t pid = 1; pid <= kProcesses; ++pid) {
+                batch.reports.push_back(history_rows(report_at(now + i, 0, pid)));
+            }
+            writer->add(std::move(batch));
+        }
+    }
+    const auto all = said.wait_for("the history is written again");
+    EXPECT_NE(all.find("written again, without "), std::string::npos) << all;
+    EXPECT_FALSE(writer->close());
+    const auto rows = number(directory.file(), "SELECT count(*) FROM sample");
+    constexpr std::int64_t kMost = HistoryWriter::kMostReports;
+    EXPECT_GE(rows, kMost);
+    EXPECT_LE(rows, kMost + kProcesses) << "and the batch in the writer's hands";
+    EXPECT_EQ(number(directory.file(), "SELECT count(*) FROM sample WHERE at_ms=" + std::to_string(now + kLast)), kProcesses);
+}
+
 TEST(History, OthersFilesAreRefusedAndLeftAsTheyAre) {
     const HistoryDirectory directory;
     const auto text = directory.file("text");
@@ -221,19 +253,28 @@ TEST(History, OldRowsAreThinnedButNotTheirPeaks) {
     EXPECT_TRUE(thinned_out({}, kMinuteMs).empty());
 }
 
+struct Round {
+    int steps = 0;
+    bool removed_any = false; ///< what a writer is told
+};
+
 /// All that is due by `now_ms`.
-void keep_limits(const std::string& path, HistoryLimits limits, std::int64_t now_ms) {
+void keep_limits(const std::string& path, HistoryLimits limits, std::int64_t now_ms, Round* round = nullptr) {
     auto file = HistoryFile::open(path);
     ASSERT_TRUE(file);
     HistoryRetention retention(file->database, limits);
     ASSERT_TRUE(retention.begin(now_ms));
-    for (int steps = 0;; ++steps) {
+    int steps = 0;
+    for (;; ++steps) {
         ASSERT_LT(steps, 10'000) << "it does not end";
         const auto more = retention.step();
         ASSERT_TRUE(more) << more.error().message;
         if (!*more) {
-            return;
+            break;
         }
+    }
+    if (round != nullptr) {
+        *round = {steps, retention.removed_any()};
     }
 }
 
@@ -260,6 +301,42 @@ TEST(History, RetentionThinsByAge) {
     for (const auto* table : {"process", "sample", "site_sample", "kind_sample", "site", "verdict", "thinned"}) {
         EXPECT_EQ(number(directory.file(), std::string("SELECT count(*) FROM ") + table), 0) << table;
     }
+}
+
+TEST(History, AFileAsOldAsItMayGetLosesAnHourAtATime) {
+    const HistoryDirectory directory;
+    ASSERT_EQ(write_history(directory.file(), reports_every(10'000, kNoon, kNoon + 2 * kHourMs)), "");
+    constexpr HistoryLimits kLimits{.keep_ms = kHourMs};
+    Round round;
+    keep_limits(directory.file(), kLimits, kNoon + 2 * kHourMs, &round);
+    EXPECT_FALSE(round.removed_any) << "its writer would begin anew with every site of a process that goes on";
+    for (const auto minutes : {0, 10, 50}) {
+        keep_limits(directory.file(), kLimits, kNoon + 2 * kHourMs + minutes * kMinuteMs);
+        EXPECT_EQ(number(directory.file(), "SELECT min(at_ms) FROM sample"), kNoon + kHourMs) << minutes;
+    }
+    keep_limits(directory.file(), kLimits, kNoon + 3 * kHourMs, &round);
+    EXPECT_TRUE(round.removed_any) << "the process";
+    EXPECT_EQ(number(directory.file(), "SELECT count(*) FROM process"), 0);
+}
+
+TEST(History, ARoundLeavesProcessesAloneThatHaveNothingDue) {
+    const HistoryDirectory directory;
+    std::vector<Report> reports;
+    for (std::int32_t pid = 1; pid <= 20; ++pid) {
+        reports.push_back(report_at(kNoon, 0, pid));
+        reports.push_back(report_at(kNoon + 10'000, 0, pid));
+        reports.push_back(report_at(kNoon + 20'000, 0, pid));
+    }
+    ASSERT_EQ(write_history(directory.file(), reports), "");
+    Round round;
+    keep_limits(directory.file(), {}, kNoon + kHourMs, &round);
+    const auto idle = round.steps;
+    EXPECT_LT(idle, 20);
+    keep_limits(directory.file(), {}, kNoon + kDayMs, &round);
+    EXPECT_EQ(number(directory.file(), "SELECT count(*) FROM sample"), 40) << "all of them are thinned";
+    EXPECT_GE(round.steps, idle + 20);
+    keep_limits(directory.file(), {}, kNoon + 2 * kDayMs, &round);
+    EXPECT_EQ(round.steps, idle);
 }
 
 TEST(History, RetentionKeepsTheSize) {

@@ -19,6 +19,7 @@ public:
     double ages_cpu_s = 0.002;
     double report_cpu_s = 0.005; ///< with 1,000 sites listed; half of it goes with their number
     double snapshot_cpu_s = 0;
+    double push_cpu_s = 0;
     double other_share = 0.0005;
     std::uint64_t rss_bytes = 100 << 20;
     std::size_t sites = 1'000;
@@ -36,7 +37,9 @@ public:
             use.reports =
                 work(reported_s_, knobs.interval_s, report_cpu_s * (0.5 + 0.5 * static_cast<double>(knobs.sites_listed) / 1'000));
             use.snapshots = work(snapshot_s_, knobs.snapshot_s > 0 ? knobs.snapshot_s : 1e9, snapshot_cpu_s);
-            use.cpu_s = use.ticks.cpu_s + use.ages.cpu_s + use.reports.cpu_s + use.snapshots.cpu_s + other_share * kAsked;
+            use.pushes = work(pushed_s_, knobs.push_s > 0 ? knobs.push_s : 1e9, push_cpu_s);
+            use.cpu_s = use.ticks.cpu_s + use.ages.cpu_s + use.reports.cpu_s + use.snapshots.cpu_s + use.pushes.cpu_s +
+                        other_share * kAsked;
             use.rss_bytes = rss_bytes;
             use.sites = sites;
             spent += use.cpu_s;
@@ -75,12 +78,13 @@ private:
     double aged_s_ = 0;
     double reported_s_ = 0;
     double snapshot_s_ = 0;
+    double pushed_s_ = 0;
     OwnSettings settings_;
     OwnState state_;
 };
 
 OwnSettings ten_seconds() {
-    return {.cpu_budget = 0.01, .memory_budget = 512ULL << 20, .interval_s = 10, .tick_s = 1, .snapshot_s = 0};
+    return {.cpu_budget = 0.01, .memory_budget = 512ULL << 20, .interval_s = 10, .tick_s = 1, .snapshot_s = 0, .push_s = 0};
 }
 
 TEST(OwnBudget, SmallWorkIsLeftAlone) {
@@ -186,6 +190,16 @@ TEST(OwnBudget, SnapshotsGiveWayToo) {
     machine.snapshot_cpu_s = 2;
     machine.run(1'200);
     EXPECT_GT(machine.knobs().snapshot_s, 60);
+    EXPECT_LE(machine.run(3'600), 0.01);
+}
+
+TEST(OwnBudget, PushesGiveWayToo) {
+    auto settings = ten_seconds();
+    settings.push_s = 15;
+    Machine machine(settings);
+    machine.push_cpu_s = 0.5;
+    machine.run(1'200);
+    EXPECT_GT(machine.knobs().push_s, 15);
     EXPECT_LE(machine.run(3'600), 0.01);
 }
 

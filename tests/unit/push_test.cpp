@@ -1,6 +1,8 @@
 // Profiles on their way to a store: addresses, labels, queries and bodies; what is dropped and counted.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -8,6 +10,7 @@
 #include "config/push_target.hpp"
 #include "report/profile_post.hpp"
 #include "tests/unit/said_fixture.hpp"
+#include "tests/unit/temporary_directory.hpp"
 
 namespace memtrace {
 namespace {
@@ -115,6 +118,37 @@ TEST_F(DeliveryQueueTest, WhatIsHopelessIsDroppedAndWhatFollowsGoesThrough) {
     EXPECT_EQ(queue.counts().lost, 1U);
     EXPECT_EQ(queue.counts().failures, 1U);
     EXPECT_EQ(said(), "store: sh failed with status 22: returned error: 413; it is dropped\nstore takes profiles again\n");
+}
+
+TEST_F(DeliveryQueueTest, ARefusalIsNoOutage) {
+    {
+        auto settings = failing("read text; test \"$text\" != bad || { echo returned error: 413 >&2; exit 22; }");
+        settings.hopeless = [](const Error& error) { return error.message.ends_with("413"); };
+        DeliveryQueue queue(settings, say());
+        queue.send("bad\n");
+        await([&] { return queue.counts().failures == 1; }); // it would be a minute until the next attempt
+        queue.send("bad\n");
+        queue.send("good\n");
+    }
+    EXPECT_EQ(said(), "store: sh failed with status 22: returned error: 413; it is dropped\nstore takes profiles again\n");
+}
+
+TEST_F(DeliveryQueueTest, SoManyWaitAtMostWhileOneHangs) {
+    const test::TemporaryDirectory directory;
+    auto settings = failing("touch \"$0/begun\"; until test -e \"$0/go\"; do sleep 0.01; done");
+    settings.command.push_back(directory.path(""));
+    settings.most_waiting = 10;
+    DeliveryQueue queue(settings, say());
+    queue.send("one that hangs");
+    await([&] { return std::filesystem::exists(directory.path("begun")); });
+    for (int i = 0; i < 100; ++i) {
+        queue.send("x");
+    }
+    EXPECT_EQ(queue.waiting(), 11U) << "and the one that hangs";
+    EXPECT_EQ(queue.counts().lost, 90U);
+    std::ofstream(directory.path("go"));
+    await([&] { return queue.counts().delivered >= 11; });
+    EXPECT_EQ(said(), "store: 90 of its oldest profiles are dropped: 10 wait already\n");
 }
 
 TEST_F(DeliveryQueueTest, SoManyBytesWaitAtMostButOneMessageAlways) {

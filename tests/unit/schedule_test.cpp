@@ -1,36 +1,19 @@
 // Moments by the calendar; what clocks do in spring and autumn.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <ctime>
 #include <string>
 #include <vector>
 
 #include "base/clock.hpp"
 #include "base/schedule.hpp"
+#include "tests/unit/zone.hpp"
 
 namespace memtrace {
 namespace {
 
-/// A time zone, for as long as it lives; as POSIX writes it, so that no package is needed.
-class Zone {
-public:
-    explicit Zone(const char* text) {
-        if (const char* before = std::getenv("TZ")) {
-            before_ = before;
-        }
-        ::setenv("TZ", text, 1);
-        ::tzset();
-    }
-    ~Zone() {
-        before_.empty() ? ::unsetenv("TZ") : ::setenv("TZ", before_.c_str(), 1);
-        ::tzset();
-    }
+using test::Zone;
 
-private:
-    std::string before_;
-};
-
+// As POSIX writes them, so that no package is needed.
 constexpr const char* kBerlin = "CET-1CEST,M3.5.0,M10.5.0/3"; // 2025: forward on 30 March, 2 -> 3; back on 26 October, 3 -> 2
 constexpr const char* kLordHowe = "LHST-10:30LHDT-11,M10.1.0,M4.1.0"; // half an hour; 2025: back on 6 April, 2 -> 1:30
 

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -16,26 +15,11 @@
 #include <vector>
 
 #include "symbol/symbolizer.hpp"
+#include "tests/unit/temporary_directory.hpp"
 
 namespace memtrace::symbol_test {
 
-class TemporaryDirectory {
-public:
-    TemporaryDirectory() {
-        std::string name = (std::filesystem::temp_directory_path() / "symbolizer_XXXXXX").string();
-        path_ = ::mkdtemp(name.data()) != nullptr ? name : "";
-    }
-    TemporaryDirectory(const TemporaryDirectory&) = delete;
-    TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-    ~TemporaryDirectory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    [[nodiscard]] std::string path(const std::string& name) const { return path_ + "/" + name; }
-
-private:
-    std::string path_;
-};
+using test::TemporaryDirectory;
 
 /// Output of a shell command, which must succeed.
 inline std::string run(const std::string& command) {

@@ -2,35 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <ctime>
-
 #include "base/clock.hpp"
+#include "tests/unit/zone.hpp"
 
 namespace memtrace {
 namespace {
 
-/// In a time zone, until the end of the test.
 class TimeText : public ::testing::Test {
 protected:
-    void SetUp() override {
-        const char* const zone = std::getenv("TZ");
-        before_ = zone != nullptr ? zone : "";
-        had_zone_ = zone != nullptr;
-        in_zone("Europe/Berlin");
-    }
-    void TearDown() override {
-        if (had_zone_) {
-            in_zone(before_.c_str());
-        } else {
-            ::unsetenv("TZ");
-            ::tzset();
-        }
-    }
-    static void in_zone(const char* zone) {
-        ::setenv("TZ", zone, 1);
-        ::tzset();
-    }
     /// What comes of a text at a moment, both in UTC.
     static std::string at(const char* now, const std::string& text) {
         const auto moment = parse_time(text, parse_rfc3339(now));
@@ -42,8 +21,7 @@ protected:
     }
 
 private:
-    std::string before_;
-    bool had_zone_ = false;
+    const test::Zone zone_{"Europe/Berlin"};
 };
 
 constexpr const char* kThursday = "2026-11-26T16:00:00.500Z"; // 17:00 in Berlin
@@ -103,11 +81,11 @@ TEST_F(TimeText, TheNightThatClocksArePutBack) {
 }
 
 TEST_F(TimeText, OtherZones) {
-    in_zone("America/New_York");
+    const test::Zone new_york("America/New_York");
     EXPECT_EQ(at(kThursday, "03:00"), "2026-11-26T08:00:00.000Z");
-    in_zone("Australia/Lord_Howe"); // half an hour of summer time
+    const test::Zone lord_howe("Australia/Lord_Howe"); // half an hour of summer time
     EXPECT_EQ(at("2026-10-04T05:00:00Z", "02:15"), "2026-10-03T15:45:00.000Z");
-    in_zone("UTC");
+    const test::Zone utc("UTC");
     EXPECT_EQ(at(kThursday, "yesterday 03:00"), "2026-11-25T03:00:00.000Z");
 }
 

@@ -29,7 +29,7 @@ std::vector<std::string> delivery_command(const SinkConfig& config) {
     return command;
 }
 
-AlertSink::AlertSink(SinkConfig config, std::string spool, Say say, std::uint64_t first_pause_ns)
-    : config_(std::move(config)), queue_(delivery_settings(config_, std::move(spool), first_pause_ns), std::move(say)) {}
+AlertSink::AlertSink(const SinkConfig& config, std::string spool, Say say, std::uint64_t first_pause_ns)
+    : queue_(delivery_settings(config, std::move(spool), first_pause_ns), std::move(say)) {}
 
 } // namespace memtrace

@@ -20,15 +20,13 @@ public:
     using Say = DeliveryQueue::Say;
 
     /// `spool`, `first_pause_ns`: as DeliverySettings say. At its end it tries once more what waits, for `timeout_ns` of the configuration.
-    AlertSink(SinkConfig config, std::string spool, Say say, std::uint64_t first_pause_ns = 1'000'000'000);
+    AlertSink(const SinkConfig& config, std::string spool, Say say, std::uint64_t first_pause_ns = 1'000'000'000);
 
-    [[nodiscard]] const SinkConfig& config() const { return config_; }
     /// Never waits. Threads: any.
     void send(std::string message) { queue_.send(std::move(message)); }
     [[nodiscard]] std::size_t waiting() const { return queue_.waiting(); }
 
 private:
-    const SinkConfig config_;
     DeliveryQueue queue_;
 };
 

@@ -22,8 +22,6 @@ namespace memtrace {
 
 namespace {
 
-constexpr std::uint64_t kNanosPerMilli = 1'000'000;
-
 struct Answer {
     std::optional<CleanupTold> began;
     std::optional<CleanupTold> ended;

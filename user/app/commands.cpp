@@ -1,8 +1,5 @@
 #include "app/commands.hpp"
 
-#include <unistd.h>
-
-#include <cstdlib>
 #include <iostream>
 
 #include "app/late_names.hpp"
@@ -18,12 +15,7 @@ namespace memtrace {
 namespace {
 
 TextOptions text_options(const Options& options) {
-    return {options.top, ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr, options.verbose};
-}
-
-int check_stdout() {
-    std::cout.flush();
-    return std::cout ? kExitFine : fail_with({"cannot write to standard output", 0});
+    return {options.top, colour_wanted(), options.verbose};
 }
 
 } // namespace

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <utility>
 
 #include "app/run_command.hpp"
 #include "base/clock.hpp"
@@ -46,7 +47,13 @@ DeliveryQueue::~DeliveryQueue() {
 void DeliveryQueue::send(std::string message, std::vector<std::string> more) {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
+        inbox_bytes_ += message.size();
         inbox_.push_back({std::move(message), std::move(more), ""});
+        for (; is_surplus(inbox_.size(), inbox_bytes_); ++unsaid_) { // its thread is busy with one that hangs
+            inbox_bytes_ -= inbox_.front().text.size();
+            inbox_.pop_front();
+            ++counts_.lost;
+        }
     }
     changed_.notify_one();
 }
@@ -118,10 +125,13 @@ void DeliveryQueue::store(Message& message) {
 
 /// New messages, into the queue and the spool.
 void DeliveryQueue::take_in() {
-    std::vector<Message> fresh;
+    std::deque<Message> fresh;
+    std::uint64_t dropped = 0;
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         fresh.swap(inbox_);
+        inbox_bytes_ = 0;
+        dropped = std::exchange(unsaid_, 0);
         waiting_ = queue_.size() + fresh.size();
     }
     for (auto& message : fresh) {
@@ -129,12 +139,16 @@ void DeliveryQueue::take_in() {
         queue_.push_back(std::move(message));
         store(queue_.back());
     }
-    drop_surplus();
+    drop_surplus(dropped);
 }
 
-void DeliveryQueue::drop_surplus() {
-    std::size_t dropped = 0;
-    for (; queue_.size() > settings_.most_waiting || (bytes_ > settings_.most_bytes && queue_.size() > 1); ++dropped) {
+bool DeliveryQueue::is_surplus(std::size_t count, std::size_t bytes) const {
+    return count > settings_.most_waiting || (bytes > settings_.most_bytes && count > 1);
+}
+
+/// `dropped`: of what came since, already.
+void DeliveryQueue::drop_surplus(std::uint64_t dropped) {
+    for (; is_surplus(queue_.size(), bytes_); ++dropped) {
         forget_front(&DeliveryCounts::lost);
     }
     if (dropped != 0 && !dropping_) { // once for as long as nothing gets through
@@ -155,16 +169,18 @@ void DeliveryQueue::forget_front(std::uint64_t DeliveryCounts::* counter) {
     ++(counts_.*counter);
 }
 
+/// False: it is to be tried again later.
 bool DeliveryQueue::deliver_front() {
     auto command = settings_.command;
     const auto& message = queue_.front();
     command.insert(command.end(), message.more.begin(), message.more.end());
     const auto status = run_command(command, message.text, settings_.timeout_ns);
     if (status) {
-        if (failures_ != 0) {
+        if (failures_ != 0 || refused_) {
             say_(settings_.name + " takes " + settings_.what + " again");
         }
         failures_ = 0;
+        refused_ = false;
         dropping_ = false;
         forget_front(&DeliveryCounts::delivered);
         return true;
@@ -174,13 +190,15 @@ bool DeliveryQueue::deliver_front() {
         const std::lock_guard<std::mutex> lock(mutex_);
         ++counts_.failures;
     }
-    if (failures_ == 0) {
+    if (hopeless ? !refused_ : failures_ == 0) {
         say_(settings_.name + ": " + status.error().message + (hopeless ? "; it is dropped" : "; it is tried again"));
     }
-    next_ns_ = monotonic_ns() + pause_after(settings_.first_pause_ns, failures_++);
-    if (hopeless) {
+    if (hopeless) { // it answers: what follows need not wait
+        refused_ = true;
         forget_front(&DeliveryCounts::lost);
+        return true;
     }
+    next_ns_ = monotonic_ns() + pause_after(settings_.first_pause_ns, failures_++);
     return false;
 }
 

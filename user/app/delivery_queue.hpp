@@ -22,12 +22,12 @@ struct DeliverySettings {
     std::string what = "messages";                ///< what they are called
     std::vector<std::string> command;             ///< the program that takes a message on its standard input
     std::uint64_t timeout_ns = 0;                 ///< for one attempt
-    std::size_t most_waiting = 1'000;             ///< the oldest is dropped for one more
+    std::size_t most_waiting = 1'000;             ///< the oldest is dropped for one more; as many again, while one is handed over
     std::size_t most_bytes = 64 << 20;            ///< of all that wait
     std::uint64_t first_pause_ns = 1'000'000'000; ///< after the first failure; doubled with each further one, up to five minutes
     std::string spool{};                          ///< directory, whose parent must exist; empty: kept in memory only
     std::string spool_name{};                     ///< begins the names of files in it
-    /// Whether it is no use to try again what failed so. None: it always is.
+    /// Whether it is no use to try again what failed so: it is dropped, and what follows goes out at once. None: it always is.
     std::function<bool(const Error&)> hopeless{};
 };
 
@@ -65,7 +65,8 @@ private:
     void run();
     void recover();
     void take_in();
-    void drop_surplus();
+    [[nodiscard]] bool is_surplus(std::size_t count, std::size_t bytes) const;
+    void drop_surplus(std::uint64_t dropped);
     void store(Message& message);
     bool deliver_front();
     void forget_front(std::uint64_t DeliveryCounts::* counter);
@@ -76,8 +77,10 @@ private:
 
     mutable std::mutex mutex_; ///< of what follows
     std::condition_variable changed_;
-    std::vector<Message> inbox_;
-    std::size_t waiting_ = 0; ///< in the queue
+    std::deque<Message> inbox_; ///< bounded as the queue is
+    std::size_t inbox_bytes_ = 0;
+    std::uint64_t unsaid_ = 0; ///< dropped from it
+    std::size_t waiting_ = 0;  ///< in the queue
     DeliveryCounts counts_;
     bool stopping_ = false;
 
@@ -85,7 +88,8 @@ private:
     UniqueFd lock_;              ///< on the spool
     std::deque<Message> queue_;  ///< the oldest in front
     std::size_t bytes_ = 0;      ///< in the queue
-    std::uint64_t failures_ = 0; ///< in a row
+    std::uint64_t failures_ = 0; ///< in a row, refusals aside
+    bool refused_ = false;       ///< said already
     std::uint64_t next_ns_ = 0;  ///< not tried before
     std::uint64_t last_file_ = 0;
     bool store_failed_ = false;

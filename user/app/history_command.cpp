@@ -1,6 +1,5 @@
 // memtrace history, and memtrace diff of two moments of a history.
 #include <langinfo.h>
-#include <unistd.h>
 
 #include <clocale>
 #include <cstdlib>
@@ -20,13 +19,8 @@ namespace memtrace {
 
 namespace {
 
-constexpr std::int64_t kNanosPerMilli = 1'000'000;
 /// A snapshot that is so near to the moment asked for is better than rows: it has all call sites.
 constexpr std::int64_t kNearMs = 300'000;
-
-bool colour_wanted() {
-    return ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
-}
 
 HistoryTextOptions text_options(const Options& options) {
     HistoryTextOptions text;
@@ -45,7 +39,7 @@ Result<std::int64_t> moment(const std::string& text, std::uint64_t now_ns, std::
         return otherwise;
     }
     const auto time = parse_time(text, now_ns);
-    return time ? Result<std::int64_t>(static_cast<std::int64_t>(*time) / kNanosPerMilli) : tl::unexpected(time.error());
+    return time ? Result<std::int64_t>(static_cast<std::int64_t>(*time / kNanosPerMilli)) : tl::unexpected(time.error());
 }
 
 std::string whom(const Options& options) {
@@ -92,7 +86,7 @@ Status show(const Options& options) {
     }
     const auto now = wall_ns();
     const auto from = moment(options.since, now, 0);
-    const auto to = moment(options.until, now, static_cast<std::int64_t>(now) / kNanosPerMilli);
+    const auto to = moment(options.until, now, static_cast<std::int64_t>(now / kNanosPerMilli));
     if (!from || !to) {
         return tl::unexpected(from ? to.error() : from.error());
     }
@@ -134,10 +128,6 @@ std::string distance(std::int64_t at_ms, std::int64_t asked_ms) {
     return human_duration(seconds) + (at_ms < asked_ms ? " before" : " after") + " the time asked for";
 }
 
-std::string utc(std::int64_t ms) {
-    return rfc3339(static_cast<std::uint64_t>(ms * kNanosPerMilli));
-}
-
 Result<Side> side(HistoryReader& reader, const std::vector<HistoryProcess>& processes, std::int64_t at_ms) {
     auto snapshot = reader.nearest_snapshot(processes, at_ms);
     auto rows = reader.nearest(processes, at_ms);
@@ -163,8 +153,8 @@ Result<Report> report_of(const Side& side, const char* name, bool by_snapshot) {
         return load_snapshot(side.snapshot->path);
     }
     const auto& rows = *side.rows;
-    std::cout << "history of " << utc(rows.sample.at_ms) << ", " << distance(rows.sample.at_ms, side.asked_ms) << "; the "
-              << rows.sites.size() << " call sites that were kept\n";
+    std::cout << "history of " << rfc3339_of_ms(rows.sample.at_ms) << ", " << distance(rows.sample.at_ms, side.asked_ms)
+              << "; the " << rows.sites.size() << " call sites that were kept\n";
     return history_report(rows.process, rows.sample, rows.sites);
 }
 
@@ -194,7 +184,7 @@ Status compare(const Options& options) {
         return fail(options.history + ": has no reports of that process");
     }
     if (!by_snapshots && before->rows->sample.at_ms == after->rows->sample.at_ms) {
-        return fail(options.history + ": both times come to the report of " + utc(before->rows->sample.at_ms) +
+        return fail(options.history + ": both times come to the report of " + rfc3339_of_ms(before->rows->sample.at_ms) +
                     ": there is nothing to compare");
     }
     const auto old_report = report_of(*before, "old       ", by_snapshots);
@@ -207,11 +197,8 @@ Status compare(const Options& options) {
 }
 
 int ended(const Status& status) {
-    std::cout.flush();
-    if (!status) {
-        return fail_with(status.error());
-    }
-    return std::cout ? kExitFine : fail_with({"cannot write to standard output", 0});
+    std::cout.flush(); // before what is said on standard error
+    return status ? check_stdout() : fail_with(status.error());
 }
 
 } // namespace

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include "app/message.hpp"
+#include "base/clock.hpp"
 #include "proc/process.hpp"
 
 namespace memtrace {
@@ -14,7 +15,6 @@ Result<HistoryLog> HistoryLog::open(const Options& options) {
     }
     boot->resize(boot->find_last_not_of('\n') + 1);
     signal(SIGXFSZ, SIG_IGN); // a limit on the size of files is an error, not an end
-    constexpr std::uint64_t kNanosPerMilli = 1'000'000;
     HistorySettings settings{.path = options.history, .boot = *boot, .limits = {}};
     settings.limits.keep_ms = static_cast<std::int64_t>(options.history_keep_ns / kNanosPerMilli);
     settings.limits.size_bytes = static_cast<std::int64_t>(options.history_size);

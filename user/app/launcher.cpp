@@ -28,7 +28,9 @@ namespace {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
-    signal(SIGPIPE, SIG_DFL);
+    for (const int ignored : {SIGPIPE, SIGXFSZ}) { // which memtrace ignores for itself
+        signal(ignored, SIG_DFL);
+    }
     if (ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) == 0) {
         raise(SIGSTOP);
         execvp(arguments[0], arguments.data());

@@ -1,6 +1,10 @@
 #include "app/message.hpp"
 
+#include <unistd.h>
+
 #include <cstdio>
+#include <cstdlib>
+#include <iostream>
 
 #include "config/options.hpp"
 
@@ -13,6 +17,15 @@ void say(const std::string& text) {
 int fail_with(const Error& error) {
     say(error.message);
     return kExitFailed;
+}
+
+bool colour_wanted() {
+    return ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
+}
+
+int check_stdout() {
+    std::cout.flush();
+    return std::cout ? kExitFine : fail_with({"cannot write to standard output", 0});
 }
 
 } // namespace memtrace

@@ -1,4 +1,4 @@
-// Lines to the user on standard error, all of one form: "memtrace: ...".
+// Lines to the user on standard error, all of one form: "memtrace: ..."; and what standard output is.
 #pragma once
 
 #include <string>
@@ -10,5 +10,9 @@ namespace memtrace {
 void say(const std::string& text);
 /// Prints the error and returns the exit status that goes with it.
 int fail_with(const Error& error);
+/// Standard output is a terminal, and NO_COLOR is not set.
+bool colour_wanted();
+/// The exit status, once all is on standard output; says where it could not be.
+int check_stdout();
 
 } // namespace memtrace

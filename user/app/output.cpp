@@ -1,11 +1,9 @@
 #include "app/output.hpp"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -13,6 +11,7 @@
 #include <tuple>
 
 #include "analyze/verdict.hpp"
+#include "app/message.hpp"
 #include "report/build.hpp"
 
 namespace memtrace {
@@ -22,10 +21,6 @@ namespace {
 bool is_regular_or_new(const std::string& path) {
     struct stat status{};
     return ::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode);
-}
-
-bool colour_wanted(const Options& options) {
-    return options.out.empty() && ::isatty(STDOUT_FILENO) && std::getenv("NO_COLOR") == nullptr;
 }
 
 Status write_out(const std::string& path, const std::string& text) {
@@ -110,7 +105,7 @@ Status Output::show(const std::vector<Report>& reports, bool last) {
         if (options_.output == "json") {
             render_json(report, text);
         } else {
-            render_text(report, {options_.top, colour_wanted(options_), options_.verbose}, text);
+            render_text(report, {options_.top, options_.out.empty() && colour_wanted(), options_.verbose}, text);
         }
     }
     return write_out(options_.out, text.str());

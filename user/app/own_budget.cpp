@@ -52,6 +52,7 @@ OwnKnobs knobs_of(const OwnSettings& settings, std::size_t step) {
     knobs.tick_s = std::min(std::max(settings.tick_s, settings.tick_s * of.ticks * of.reports), knobs.interval_s);
     knobs.ages_s = std::max(knobs.interval_s, std::min(knobs.interval_s * of.ages, kLongestAges));
     knobs.snapshot_s = settings.snapshot_s * of.reports;
+    knobs.push_s = settings.push_s * of.reports;
     knobs.sites_listed = of.listed;
     return knobs;
 }
@@ -59,8 +60,9 @@ OwnKnobs knobs_of(const OwnSettings& settings, std::size_t step) {
 /// CPU seconds, of which work that is done less than once a minute counts by its share of one.
 double counted(const OwnKnobs& knobs, const OwnUse& use) {
     double cpu_s = use.cpu_s;
-    for (const auto& [work, period_s] : {std::pair{use.ticks, knobs.tick_s}, std::pair{use.ages, knobs.ages_s},
-                                         std::pair{use.reports, knobs.interval_s}, std::pair{use.snapshots, knobs.snapshot_s}}) {
+    for (const auto& [work, period_s] :
+         {std::pair{use.ticks, knobs.tick_s}, std::pair{use.ages, knobs.ages_s}, std::pair{use.reports, knobs.interval_s},
+          std::pair{use.snapshots, knobs.snapshot_s}, std::pair{use.pushes, knobs.push_s}}) {
         cpu_s -= period_s > kMinute ? work.cpu_s * (1 - kMinute / period_s) : 0;
     }
     return std::max(cpu_s, 0.0);
@@ -91,8 +93,9 @@ std::string describe(const OwnKnobs& knobs) {
 }
 
 bool is_sound(const OwnUse& use) {
-    const std::array values{use.seconds,    use.cpu_s,         use.ticks.times,   use.ticks.cpu_s,     use.ages.times,
-                            use.ages.cpu_s, use.reports.times, use.reports.cpu_s, use.snapshots.times, use.snapshots.cpu_s};
+    const std::array values{use.seconds,         use.cpu_s,           use.ticks.times,   use.ticks.cpu_s,
+                            use.ages.times,      use.ages.cpu_s,      use.reports.times, use.reports.cpu_s,
+                            use.snapshots.times, use.snapshots.cpu_s, use.pushes.times,  use.pushes.cpu_s};
     return use.seconds > 0 && std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v) && v >= 0; });
 }
 
@@ -210,7 +213,8 @@ double governed_share(const OwnState& state, const OwnSettings& settings, std::s
     // Half of a report's cost goes with the number of sites listed.
     const double listed = 0.5 + 0.5 * static_cast<double>(knobs.sites_listed) / static_cast<double>(kSteps[state.step].listed);
     return state.tick_cost_s / knobs.tick_s + state.ages_cost_s / knobs.ages_s + state.report_cost_s * listed / knobs.interval_s +
-           (knobs.snapshot_s > 0 ? state.snapshot_cost_s / knobs.snapshot_s : 0);
+           (knobs.snapshot_s > 0 ? state.snapshot_cost_s / knobs.snapshot_s : 0) +
+           (knobs.push_s > 0 ? state.push_cost_s / knobs.push_s : 0);
 }
 
 OwnDecision keep_own_budget(const OwnState& before, const OwnSettings& settings, const OwnUse& use) {
@@ -231,7 +235,8 @@ OwnDecision keep_own_budget(const OwnState& before, const OwnSettings& settings,
     learn(state.ages_cost_s, use.ages);
     learn(state.report_cost_s, use.reports);
     learn(state.snapshot_cost_s, use.snapshots);
-    const double known = use.ticks.cpu_s + use.ages.cpu_s + use.reports.cpu_s + use.snapshots.cpu_s;
+    learn(state.push_cost_s, use.pushes);
+    const double known = use.ticks.cpu_s + use.ages.cpu_s + use.reports.cpu_s + use.snapshots.cpu_s + use.pushes.cpu_s;
     state.other_share = kMemory * state.other_share + (1 - kMemory) * std::max(use.cpu_s - known, 0.0) / use.seconds;
     govern_memory(decision, settings, use);
     if (settings.cpu_budget <= 0 || decision.changed) {

@@ -8,7 +8,8 @@
 //   ages     1    2    4    8    8   16   16   32   32   32   32     reports from one look at the ages of all live blocks to the next
 //   ticks    1    1    2    2    5    5   10   10   10   10   10     times the usual time between two
 //   listed 1000 1000 1000 1000 500  300  100  100  100  100  100     sites of a process in a periodic report
-//   reports  1    1    1    1    1    1    1    1    2    4    8     times --interval, as snapshots are times --snapshot-interval
+//   reports  1    1    1    1    1    1    1    1    2    4    8     times --interval, as snapshots are times --snapshot-interval, and
+//                                                                   pushes times --push-interval
 //
 // What no step changes (attaching to processes that come and go, names, the web server) is left out of that choice: where it takes most of the
 // budget, or all, the rest is kept to a quarter of it, and no further.
@@ -31,6 +32,7 @@ struct OwnSettings {
     double interval_s = 5;           ///< between reports, as asked for
     double tick_s = 0.5;             ///< between ticks, as usual
     double snapshot_s = 0;           ///< between snapshots; 0 = none
+    double push_s = 0;               ///< between pushes of profiles; 0 = none
 };
 
 /// What to do now.
@@ -39,6 +41,7 @@ struct OwnKnobs {
     double tick_s = 0.5;
     double ages_s = 5;
     double snapshot_s = 0;
+    double push_s = 0;
     std::size_t sites_listed = 1'000;
     std::size_t max_sites = ~std::size_t{0};
     std::size_t ended_kept = 200; ///< processes
@@ -58,6 +61,7 @@ struct OwnUse {
     OwnWork ages;
     OwnWork reports;
     OwnWork snapshots;
+    OwnWork pushes;
     std::uint64_t rss_bytes = 0;
     std::size_t sites = 0; ///< that are told apart
 };
@@ -73,6 +77,7 @@ struct OwnState {
     double ages_cost_s = 0;
     double report_cost_s = 0;
     double snapshot_cost_s = 0;
+    double push_cost_s = 0;
     double other_share = 0;        ///< of a core, for all else
     double affordable_since_s = 0; ///< the step above looks so; < 0: it does not
     double patience_s = 60;

@@ -38,6 +38,7 @@ OwnSettings settings_of(const Options& options) {
     settings.interval_s = to_s(options.interval_ns);
     settings.tick_s = to_s(tick_period(options));
     settings.snapshot_s = options.snapshot_dir.empty() || !options.snapshot_by_interval ? 0 : to_s(options.snapshot_interval_ns);
+    settings.push_s = options.push_profiles.empty() ? 0 : to_s(options.push_interval_ns);
     return settings;
 }
 
@@ -87,6 +88,10 @@ void OwnControl::ticked(double cpu_s, bool with_ages, std::uint64_t now_ns) {
 
 void OwnControl::reported(double cpu_s) {
     add(use_.reports, cpu_seconds() - cpu_s);
+}
+
+void OwnControl::pushed(double cpu_s) {
+    add(use_.pushes, cpu_seconds() - cpu_s);
 }
 
 void OwnControl::wrote_snapshots(double cpu_s) {

@@ -30,6 +30,7 @@ public:
     /// A tick has ended that began when the CPU time was `cpu_s`.
     void ticked(double cpu_s, bool with_ages, std::uint64_t now_ns);
     void reported(double cpu_s);
+    void pushed(double cpu_s);
     /// Those by calendar do not count where there are no others: no step changes them.
     void wrote_snapshots(double cpu_s);
 

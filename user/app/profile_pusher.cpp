@@ -103,20 +103,23 @@ void ProfilePusher::complete(std::vector<Report>& reports) const {
     }
 }
 
-void ProfilePusher::push(const Report& report, Told& told) {
+void ProfilePusher::push(Report report, Told& told) {
     const bool pyroscope = target_.store == ProfileStore::pyroscope;
     const auto until_s = report.time_unix_ns / kNanosPerSecond;
     const auto begin_s = until_s - std::min(until_s, static_cast<std::uint64_t>(report.duration_s));
     const auto from_s = std::exchange(told.until_s, until_s);
-    std::ostringstream bytes;
-    render_pprof(profile_part(report, pyroscope ? &told.allocated : nullptr), bytes);
     auto labels = labels_of(report, told.target);
+    auto service = report.process.comm;
+    std::ostringstream bytes;
+    render_pprof(profile_part(std::move(report), pyroscope ? &told.allocated : nullptr), bytes);
     if (!pyroscope) {
         return queue_.send(parca_body(labels, std::move(bytes).str()), {target_.url});
     }
-    const auto service = labels.extract("service_name"); // is what a profile is named by there
-    queue_.send(std::move(bytes).str(), {target_.url + pyroscope_query(service ? service.mapped() : report.process.comm, labels,
-                                                                       from_s != 0 ? from_s : begin_s, until_s)});
+    if (auto given = labels.extract("service_name")) { // is what a profile is named by there
+        service = std::move(given.mapped());
+    }
+    queue_.send(std::move(bytes).str(),
+                {target_.url + pyroscope_query(service, labels, from_s != 0 ? from_s : begin_s, until_s)});
 }
 
 } // namespace memtrace

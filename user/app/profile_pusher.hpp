@@ -47,7 +47,7 @@ private:
 
     ProfilePusher(PushTarget target, ProfileLabels labels, DeliverySettings settings, DeliveryQueue::Say say);
     [[nodiscard]] ProfileLabels labels_of(const Report& report, const std::string& target) const;
-    void push(const Report& report, Told& told);
+    void push(Report report, Told& told);
 
     PushTarget target_;
     ProfileLabels labels_; ///< of --push-label

@@ -114,7 +114,7 @@ void Session::forget_processes() {
 /// What the budget for memtrace itself leaves.
 void Session::take_knobs() {
     const auto& knobs = own_->knobs();
-    times_->set_periods(knobs.tick_s, knobs.interval_s, knobs.snapshot_s);
+    times_->set_periods(knobs.tick_s, knobs.interval_s, knobs.snapshot_s, knobs.push_s);
     collector_->set_max_sites(knobs.max_sites);
 }
 

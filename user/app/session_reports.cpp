@@ -59,8 +59,10 @@ Status Session::open_pusher() {
 
 /// On a tick.
 void Session::push_profiles() {
+    const auto cpu_s = OwnControl::cpu_seconds();
     collector_->resolve_symbols();
     pusher_->push(model_, [this](std::int32_t pid) { return targets_ ? targets_->name_of(pid) : std::string(); });
+    own_->pushed(cpu_s);
 }
 
 /// What the model says now, with its alerts.

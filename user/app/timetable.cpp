@@ -53,10 +53,11 @@ std::uint64_t Timetable::next() const {
     return std::min({ticks.next(), reports.next(), snapshots.next(), pushes.next(), calendar.next()});
 }
 
-void Timetable::set_periods(double tick_s, double report_s, double snapshot_s) {
+void Timetable::set_periods(double tick_s, double report_s, double snapshot_s, double push_s) {
     ticks.set_period(to_ns(tick_s));
     reports.set_period(to_ns(report_s));
     snapshots.set_period(to_ns(snapshot_s)); // its next moment is never where none are wanted
+    pushes.set_period(to_ns(push_s));        // likewise
 }
 
 bool Timetable::snapshot_due(std::uint64_t now_ns) {

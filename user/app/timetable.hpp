@@ -56,7 +56,7 @@ struct Timetable {
     [[nodiscard]] std::uint64_t next() const;
     bool snapshot_due(std::uint64_t now_ns);
     /// Other distances from now on, in seconds. What comes by calendar stays, and snapshots that come by that alone.
-    void set_periods(double tick_s, double report_s, double snapshot_s);
+    void set_periods(double tick_s, double report_s, double snapshot_s, double push_s);
 
     Periodic ticks;
     Periodic reports;

@@ -1,5 +1,6 @@
 #include "base/clock.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 
@@ -34,8 +35,12 @@ std::string rfc3339(std::uint64_t wall) {
     char date[32];
     std::strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &utc);
     char text[48];
-    std::snprintf(text, sizeof(text), "%s.%03uZ", date, static_cast<unsigned>(wall % kNanosPerSecond / 1'000'000));
+    std::snprintf(text, sizeof(text), "%s.%03uZ", date, static_cast<unsigned>(wall % kNanosPerSecond / kNanosPerMilli));
     return text;
+}
+
+std::string rfc3339_of_ms(std::int64_t wall_ms) {
+    return rfc3339(static_cast<std::uint64_t>(std::max<std::int64_t>(wall_ms, 0)) * kNanosPerMilli);
 }
 
 std::uint64_t parse_rfc3339(const std::string& text) {

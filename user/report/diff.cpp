@@ -14,8 +14,6 @@ namespace memtrace {
 
 namespace {
 
-constexpr std::size_t kFramesShown = 6; ///< of one site's stack, unless verbose
-
 /// A site on both sides; what one side lacks is zero there.
 struct SiteChange {
     const ReportSite* site = nullptr; ///< names it: the later of the two
@@ -183,8 +181,7 @@ private:
             figures(change.bytes_before, change.bytes_after, change.objects_before, change.objects_after);
             out_ << "\n    " << printable(change.site->function.empty() ? "allocated" : change.site->function) << ", site "
                  << printable(change.site->id) << '\n';
-            write_stack(out_, change.site->stack, change.site->stack_truncated,
-                        {.most = options_.verbose ? SIZE_MAX : kFramesShown, .verbose = options_.verbose, .indent = 6}, paint_);
+            write_stack(out_, change.site->stack, change.site->stack_truncated, diff_stack_style(options_), paint_);
         }
         if (shown < changes.size()) {
             const std::size_t more = changes.size() - shown;

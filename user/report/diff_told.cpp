@@ -12,8 +12,6 @@ namespace memtrace {
 
 namespace {
 
-constexpr std::size_t kFramesShown = 6; ///< of one stack, unless verbose
-
 /// Something that is wrong, on both sides; zero where there is none of it.
 struct Fault {
     std::string what;
@@ -29,7 +27,7 @@ using Faults = std::map<std::string, Fault>;
 std::string place(const std::vector<ReportFrame>& stack) {
     std::string key;
     for (const auto& frame : stack) {
-        const auto module = frame.module.substr(frame.module.rfind('/') + 1);
+        const std::string module(base_name(frame.module));
         key += frame.function.empty() ? module + '+' + std::to_string(frame.offset) : frame.function;
         key += frame.inlined ? '~' : ';';
     }
@@ -138,9 +136,7 @@ public:
             out_ << "  " << paint_(Colour::red, human_signed_count(difference(fault.after, fault.before))) << "  "
                  << human_count(fault.before) << " -> " << human_count(fault.after) << "  " << printable(fault.what) << '\n';
             if (fault.stack != nullptr && !fault.stack->empty()) {
-                write_stack(out_, *fault.stack, false,
-                            {.most = options_.verbose ? SIZE_MAX : kFramesShown, .verbose = options_.verbose, .indent = 6},
-                            paint_);
+                write_stack(out_, *fault.stack, false, diff_stack_style(options_), paint_);
             }
         }
         rest(more.size());

@@ -88,9 +88,7 @@ std::string human_number_rate(double per_s) {
     const auto [factor, unit] = size >= 1        ? std::pair(1.0, "/s")
                                 : size * 60 >= 1 ? std::pair(60.0, "/min")
                                                  : std::pair(3600.0, "/h");
-    char text[40];
-    std::snprintf(text, sizeof(text), size * factor < 10 ? "%.2g%s" : "%.0f%s", per_s * factor, unit);
-    return text;
+    return size * factor < 10 ? print("%.2g%s", per_s * factor, unit) : print("%.0f%s", per_s * factor, unit);
 }
 
 std::string human_count(std::uint64_t count) {

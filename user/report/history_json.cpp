@@ -9,23 +9,19 @@ namespace memtrace {
 
 namespace {
 
-std::string utc(std::int64_t ms) {
-    return rfc3339(static_cast<std::uint64_t>(std::max<std::int64_t>(ms, 0)) * 1'000'000);
-}
-
 Json process_json(const HistoryProcess& process) {
     return {{"pid", process.pid},
-            {"start_time", utc(process.start_ms)},
+            {"start_time", rfc3339_of_ms(process.start_ms)},
             {"comm", process.comm},
             {"exe", process.exe},
             {"cmdline", process.cmdline},
             {"state", process.state},
-            {"first_seen", utc(process.first_ms)},
-            {"last_seen", utc(process.last_ms)}};
+            {"first_seen", rfc3339_of_ms(process.first_ms)},
+            {"last_seen", rfc3339_of_ms(process.last_ms)}};
 }
 
 Json sample_json(const HistorySample& sample) {
-    return {{"time", utc(sample.at_ms)},
+    return {{"time", rfc3339_of_ms(sample.at_ms)},
             {"live_bytes", sample.live_bytes},
             {"live_objects", sample.live_objects},
             {"rss_bytes", sample.rss_bytes},
@@ -40,7 +36,7 @@ Json sample_json(const HistorySample& sample) {
 std::string site_json(const HistorySite& site) {
     Json samples = Json::array();
     for (const auto& sample : site.samples) {
-        samples.push_back({{"time", utc(sample.at_ms)},
+        samples.push_back({{"time", rfc3339_of_ms(sample.at_ms)},
                            {"live_bytes", sample.live_bytes},
                            {"live_objects", sample.live_objects},
                            {"allocs", sample.allocs},
@@ -62,7 +58,7 @@ std::string site_json(const HistorySite& site) {
 Json kind_json(const HistoryKind& kind) {
     Json samples = Json::array();
     for (const auto& sample : kind.samples) {
-        samples.push_back({{"time", utc(sample.at_ms)},
+        samples.push_back({{"time", rfc3339_of_ms(sample.at_ms)},
                            {"live", sample.live},
                            {"leaked", sample.leaked},
                            {"bytes", sample.bytes},
@@ -74,11 +70,11 @@ Json kind_json(const HistoryKind& kind) {
 
 Json alert_change_json(const HistoryAlert& alert) {
     auto labels = Json::parse(alert.labels, nullptr, false);
-    return {{"time", utc(alert.at_ms)},
+    return {{"time", rfc3339_of_ms(alert.at_ms)},
             {"name", alert.name},
             {"severity", alert.severity},
             {"state", alert.state},
-            {"since", utc(alert.since_ms)},
+            {"since", rfc3339_of_ms(alert.since_ms)},
             {"value", finite(alert.value)},
             {"threshold", finite(alert.threshold)},
             {"labels", labels.is_object() ? labels : Json::object()},
@@ -97,20 +93,23 @@ Json array_json(const Values& values, ToJson to_json) {
 } // namespace
 
 void render_history_json(const HistoryView& view, std::ostream& out) {
-    auto text = dump_json(
-        {{"schema", "memtrace.history/1"},
-         {"process", process_json(view.process)},
-         {"samples", array_json(view.samples, sample_json)},
-         {"verdicts", array_json(view.verdicts,
-                                 [](const HistoryVerdict& change) {
-                                     return Json{{"time", utc(change.at_ms)}, {"verdict", change.verdict}, {"text", change.text}};
-                                 })},
-         {"resources", array_json(view.kinds, kind_json)},
-         {"alerts", array_json(view.alerts, alert_change_json)},
-         {"snapshots", array_json(view.snapshots, [](const HistorySnapshot& snapshot) {
-              return Json{
-                  {"time", utc(snapshot.at_ms)}, {"format", snapshot.format}, {"path", snapshot.path}, {"gone", snapshot.gone}};
-          })}});
+    auto text = dump_json({{"schema", "memtrace.history/1"},
+                           {"process", process_json(view.process)},
+                           {"samples", array_json(view.samples, sample_json)},
+                           {"verdicts", array_json(view.verdicts,
+                                                   [](const HistoryVerdict& change) {
+                                                       return Json{{"time", rfc3339_of_ms(change.at_ms)},
+                                                                   {"verdict", change.verdict},
+                                                                   {"text", change.text}};
+                                                   })},
+                           {"resources", array_json(view.kinds, kind_json)},
+                           {"alerts", array_json(view.alerts, alert_change_json)},
+                           {"snapshots", array_json(view.snapshots, [](const HistorySnapshot& snapshot) {
+                                return Json{{"time", rfc3339_of_ms(snapshot.at_ms)},
+                                            {"format", snapshot.format},
+                                            {"path", snapshot.path},
+                                            {"gone", snapshot.gone}};
+                            })}});
     text.pop_back(); // the object goes on
     out << text << R"(,"sites":[)";
     for (std::size_t i = 0; i < view.sites.size(); ++i) {

@@ -14,8 +14,6 @@ namespace memtrace {
 
 namespace {
 
-constexpr std::uint64_t kNanosPerMilli = 1'000'000;
-
 std::int64_t to_ms(std::uint64_t unix_ns) {
     return static_cast<std::int64_t>(unix_ns / kNanosPerMilli);
 }

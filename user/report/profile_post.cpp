@@ -60,14 +60,14 @@ void take_away(std::pair<std::uint64_t, std::uint64_t>& before, ReportSite& site
 
 } // namespace
 
-Report profile_part(const Report& report, AllocatedBefore* before) {
+Report profile_part(Report report, AllocatedBefore* before) {
     Report profile;
-    profile.tool_version = report.tool_version;
+    profile.tool_version = std::move(report.tool_version);
     profile.time_unix_ns = report.time_unix_ns;
     profile.min_age_s = report.min_age_s;
-    profile.process = report.process;
-    profile.coverage = report.coverage;
-    profile.sites = report.sites;
+    profile.process = std::move(report.process);
+    profile.coverage = std::move(report.coverage);
+    profile.sites = std::move(report.sites);
     for (auto& site : profile.sites) {
         if (before != nullptr) {
             take_away((*before)[site.id], site);

@@ -21,7 +21,7 @@ using AllocatedBefore = std::map<std::string, std::pair<std::uint64_t, std::uint
 
 /// What a profile needs of a report, without the labels that its samples have in a file: a store makes a series of each. `before`: that is
 /// taken from what has been allocated, and is what has been now afterwards; none: all is told.
-Report profile_part(const Report& report, AllocatedBefore* before);
+Report profile_part(Report report, AllocatedBefore* before);
 
 /// "?name=...&from=...": the query of Pyroscope's /ingest; the body is a pprof. `service` names the program; times are seconds since 1970.
 std::string pyroscope_query(const std::string& service, const ProfileLabels& labels, std::uint64_t from_s, std::uint64_t until_s);

@@ -82,8 +82,18 @@ Status run_once(SqliteDatabase& database, const char* sql, const auto&... values
 
 } // namespace
 
+std::int64_t HistoryRetention::thin_until(std::size_t level) const {
+    const auto [age, bucket] = kThinLevels[level];
+    return (now_ms_ - age) / bucket * bucket;
+}
+
 bool HistoryRetention::removed_any() {
     return std::exchange(removed_any_, false);
+}
+
+/// On the hour: of a file as old as that, every round would have a few minutes of each process to remove.
+std::int64_t HistoryRetention::keep_from() const {
+    return (now_ms_ - limits_.keep_ms) / kHourMs * kHourMs;
 }
 
 Result<std::vector<std::string>> HistoryRetention::column(const char* sql, std::int64_t first, std::int64_t second) {
@@ -115,18 +125,31 @@ Result<std::optional<std::int64_t>> HistoryRetention::number(const char* sql, st
     return values->empty() ? std::nullopt : std::optional<std::int64_t>(std::strtoll(values->front().c_str(), nullptr, 10));
 }
 
-Status HistoryRetention::begin(std::int64_t now_ms) {
-    now_ms_ = now_ms;
-    tasks_.clear();
-    const auto processes = column("SELECT id FROM process WHERE ?1=?2");
+/// Of processes that have something to be done, most of which have ended long ago and have nothing.
+Status HistoryRetention::queue(Task::Kind kind, std::size_t level, const char* due, std::int64_t until_ms) {
+    const auto processes = column(due, until_ms, static_cast<std::int64_t>(level));
     if (!processes) {
         return tl::unexpected(processes.error());
     }
-    for (const auto& text : *processes) {
-        const auto process = std::strtoll(text.c_str(), nullptr, 10);
-        tasks_.push_back({Task::Kind::expire, process, 0});
-        for (std::size_t level = 0; level < std::size(kThinLevels); ++level) {
-            tasks_.push_back({Task::Kind::thin, process, level});
+    for (const auto& process : *processes) {
+        tasks_.push_back({kind, std::strtoll(process.c_str(), nullptr, 10), level});
+    }
+    return {};
+}
+
+Status HistoryRetention::begin(std::int64_t now_ms) {
+    now_ms_ = now_ms;
+    tasks_.clear();
+    if (auto status = queue(Task::Kind::expire, 0, "SELECT id FROM process WHERE first_ms<?1 AND ?2=?2", keep_from()); !status) {
+        return status;
+    }
+    for (std::size_t level = 0; level < std::size(kThinLevels); ++level) {
+        auto status = queue(Task::Kind::thin, level,
+                            "SELECT id FROM process LEFT JOIN thinned ON process=id AND level=?2 "
+                            "WHERE first_ms<?1 AND last_ms>=coalesce(until_ms,0)",
+                            thin_until(level));
+        if (!status) {
+            return status;
         }
     }
     for (const auto kind : {Task::Kind::sites, Task::Kind::look_for_files, Task::Kind::fit}) {
@@ -152,15 +175,14 @@ Result<bool> HistoryRetention::step() {
 
 /// True: there is more of it to be done.
 Result<bool> HistoryRetention::run(const Task& task) {
-    const auto keep = now_ms_ - limits_.keep_ms;
     const auto once = [](Status status) -> Result<bool> { return status ? Result<bool>(false) : tl::unexpected(status.error()); };
     switch (task.kind) {
     case Task::Kind::thin:
         return thin(task.process, task.level);
     case Task::Kind::expire:
-        return once(expire(task.process, keep));
+        return once(expire(task.process, keep_from()));
     case Task::Kind::sites:
-        return once(expire_sites(keep));
+        return once(expire_sites(keep_from()));
     case Task::Kind::look_for_files:
         return look_for_files();
     case Task::Kind::fit:
@@ -171,8 +193,8 @@ Result<bool> HistoryRetention::run(const Task& task) {
 
 /// The next stretch of a process's rows that has come of age for a level.
 Result<bool> HistoryRetention::thin(std::int64_t process, std::size_t level) {
-    const auto [age, bucket] = kThinLevels[level];
-    const auto target = (now_ms_ - age) / bucket * bucket;
+    const auto bucket = kThinLevels[level].bucket_ms;
+    const auto target = thin_until(level);
     const auto mark = static_cast<std::int64_t>(level);
     const auto known = number("SELECT until_ms FROM thinned WHERE process=?1 AND level=?2", process, mark);
     if (!known) {
@@ -188,14 +210,14 @@ Result<bool> HistoryRetention::thin(std::int64_t process, std::size_t level) {
     }
     const auto from = **next / bucket * bucket;
     const auto to = std::min(from + std::max(kThinStepMs, bucket), target);
-    auto status = database_->in_transaction([&, step_ms = bucket]() -> Status {
+    auto status = database_->in_transaction([&]() -> Status {
         for (const auto& series : kSeries) {
             const auto keys = column(series.keys, process);
             if (!keys) {
                 return tl::unexpected(keys.error());
             }
             for (const auto& key : *keys) {
-                if (auto thinned = thin_one(*database_, series, process, key, from, to, step_ms); !thinned) {
+                if (auto thinned = thin_one(*database_, series, process, key, from, to, bucket); !thinned) {
                     return thinned;
                 }
             }
@@ -214,16 +236,16 @@ Status HistoryRetention::expire(std::int64_t process, std::int64_t before_ms) {
     if (!*first || **first >= before_ms) {
         return {};
     }
-    removed_any_ = true;
-    return database_->in_transaction([&]() -> Status {
+    bool gone = false;
+    auto status = database_->in_transaction([&]() -> Status {
         for (const auto& series : kSeries) {
             const auto keys = column(series.keys, process);
             if (!keys) {
                 return tl::unexpected(keys.error());
             }
             for (const auto& key : *keys) {
-                if (auto status = run_once(*database_, series.expire, process, key, before_ms); !status) {
-                    return status;
+                if (auto expired = run_once(*database_, series.expire, process, key, before_ms); !expired) {
+                    return expired;
                 }
             }
         }
@@ -231,22 +253,28 @@ Status HistoryRetention::expire(std::int64_t process, std::int64_t before_ms) {
         for (const auto* sql :
              {"DELETE FROM alert WHERE process=?1 AND at_ms<?2", "DELETE FROM snapshot WHERE process=?1 AND at_ms<?2",
               "DELETE FROM verdict WHERE process=?1 AND at_ms<(SELECT max(at_ms) FROM verdict WHERE process=?1 AND at_ms<?2)",
-              "UPDATE process SET first_ms=?2 WHERE id=?1 AND first_ms<?2", "DELETE FROM process WHERE id=?1 AND last_ms<?2",
-              "DELETE FROM verdict WHERE process=?1 AND ?2=?2 AND process NOT IN (SELECT id FROM process)",
-              "DELETE FROM thinned WHERE process=?1 AND ?2=?2 AND process NOT IN (SELECT id FROM process)"}) {
-            if (auto status = run_once(*database_, sql, process, before_ms); !status) {
-                return status;
+              "UPDATE process SET first_ms=?2 WHERE id=?1 AND first_ms<?2"}) {
+            if (auto expired = run_once(*database_, sql, process, before_ms); !expired) {
+                return expired;
             }
         }
-        return {};
+        auto removed = run_once(*database_, "DELETE FROM process WHERE id=?1 AND last_ms<?2", process, before_ms);
+        gone = removed && database_->changes() > 0;
+        for (const auto* sql : {"DELETE FROM verdict WHERE process=?1 AND ?2=?2 AND process NOT IN (SELECT id FROM process)",
+                                "DELETE FROM thinned WHERE process=?1 AND ?2=?2 AND process NOT IN (SELECT id FROM process)"}) {
+            removed = removed ? run_once(*database_, sql, process, before_ms) : removed;
+        }
+        return removed;
     });
+    removed_any_ = removed_any_ || (status && gone);
+    return status;
 }
 
 Status HistoryRetention::expire_sites(std::int64_t before_ms) {
     auto status =
         run_once(*database_, "DELETE FROM site WHERE last_ms<?1", before_ms - kHourMs); // it is brought up to date hourly
     removed_any_ = removed_any_ || database_->changes() > 0;
-    return status ? database_->run("PRAGMA incremental_vacuum") : status;
+    return status;
 }
 
 /// Snapshots that others have removed are marked so.
@@ -275,8 +303,11 @@ Result<bool> HistoryRetention::look_for_files() {
     return !ids->empty();
 }
 
-/// Too large: what is oldest goes.
+/// Gives free pages back. Too large: what is oldest goes, before it is asked again.
 Result<bool> HistoryRetention::fit() {
+    if (auto status = database_->run("PRAGMA incremental_vacuum"); !status) {
+        return tl::unexpected(status.error());
+    }
     std::int64_t pages[3];
     constexpr const char* kQuestions[] = {"PRAGMA page_count", "PRAGMA freelist_count", "PRAGMA page_size"};
     for (std::size_t i = 0; i < std::size(kQuestions); ++i) {
@@ -288,8 +319,7 @@ Result<bool> HistoryRetention::fit() {
     }
     const auto used = (pages[0] - pages[1]) * pages[2];
     if (used <= limits_.size_bytes / 100 * kFitPercent) {
-        auto status = database_->run("PRAGMA incremental_vacuum");
-        return status ? Result<bool>(false) : tl::unexpected(status.error());
+        return false;
     }
     const auto oldest = number("SELECT first_ms FROM process WHERE ?1=?2 ORDER BY first_ms LIMIT 1", 0);
     const auto processes = column("SELECT id FROM process WHERE ?1=?2");

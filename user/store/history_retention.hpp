@@ -17,7 +17,7 @@
 namespace memtrace {
 
 struct HistoryLimits {
-    std::int64_t keep_ms = 30 * kDayMs; ///< rows older than that go
+    std::int64_t keep_ms = 30 * kDayMs; ///< rows older than that go, an hour at a time
     std::int64_t size_bytes = 1 << 30;  ///< of the file; beside it, the write-ahead log takes some MiB
 };
 
@@ -29,7 +29,7 @@ public:
     Status begin(std::int64_t now_ms);
     /// One step of the round. False: it is over. An error ends it.
     Result<bool> step();
-    /// Whether rows went since this was asked last that a writer may remember.
+    /// Whether rows of processes or sites, which a writer remembers, went since this was asked last.
     bool removed_any();
 
 private:
@@ -39,6 +39,9 @@ private:
         std::size_t level = 0;
     };
 
+    [[nodiscard]] std::int64_t keep_from() const;
+    [[nodiscard]] std::int64_t thin_until(std::size_t level) const;
+    Status queue(Task::Kind kind, std::size_t level, const char* due, std::int64_t until_ms);
     Result<bool> run(const Task& task);
     Result<bool> thin(std::int64_t process, std::size_t level);
     Status expire(std::int64_t process, std::int64_t before_ms);

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <thread>
 
@@ -35,6 +36,7 @@ struct HistoryWriter::State {
 
     void run();
     bool write_front(std::unique_lock<std::mutex>& lock);
+    [[nodiscard]] bool has_room_for(const HistoryBatch& batch) const;
     void failed(const Error& error, bool of_batch);
     void recovered();
     void keep_limits();
@@ -114,13 +116,21 @@ bool HistoryWriter::State::write_front(std::unique_lock<std::mutex>& lock) {
     }
     lock.lock();
     if (!status && !given_up) {
-        if (queue.size() < kMostWaiting) {
+        if (has_room_for(batch)) {
             queue.push_front(std::move(batch));
         } else {
             ++dropped;
         }
     }
     return status.has_value();
+}
+
+/// With the mutex held. One batch there always is.
+bool HistoryWriter::State::has_room_for(const HistoryBatch& batch) const {
+    const auto reports =
+        std::accumulate(queue.begin(), queue.end(), batch.reports.size(),
+                        [](std::size_t sum, const HistoryBatch& waiting) { return sum + waiting.reports.size(); });
+    return queue.empty() || (queue.size() < kMostWaiting && reports <= kMostReports);
 }
 
 void HistoryWriter::State::failed(const Error& error, bool of_batch) {
@@ -219,9 +229,8 @@ void HistoryWriter::add(HistoryBatch batch) {
             ++state_->dropped;
             return;
         }
-        if (state_->queue.size() >= kMostWaiting) {
+        for (; !state_->has_room_for(batch); ++state_->dropped) {
             state_->queue.pop_front();
-            ++state_->dropped;
         }
         state_->queue.push_back(std::move(batch));
     }

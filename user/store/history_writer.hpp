@@ -1,6 +1,6 @@
 // A history that is being written: a queue in front of a file, and a thread of its own between them, so that a slow disk holds nobody up.
 //
-//   add() --> queue, kMostWaiting batches at most --> thread: one transaction each --> FILE, FILE-wal
+//   add() --> queue, kMostWaiting batches at most, of kMostReports reports --> thread: one transaction each --> FILE, FILE-wal
 //
 // Where the file cannot be written (no room, a limit, a lock), one line says so; batches wait and are tried again, later and later, and
 // from the moment that the queue is full the oldest are dropped and counted. When it can be written again, one line says that too. A
@@ -29,6 +29,8 @@ class HistoryWriter {
 public:
     /// Batches that wait at most: at a report every 5 s, five minutes.
     static constexpr std::size_t kMostWaiting = 64;
+    /// Reports in them, one a process, each with the stacks of 20 sites: some 100 MiB.
+    static constexpr std::size_t kMostReports = 1'000;
     /// Called by the writer's thread: one line for people.
     using Say = std::function<void(const std::string&)>;
 
