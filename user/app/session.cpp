@@ -116,6 +116,9 @@ void Session::take_knobs() {
     const auto& knobs = own_->knobs();
     times_->set_periods(knobs.tick_s, knobs.interval_s, knobs.snapshot_s);
     collector_->set_max_sites(knobs.max_sites);
+    if (publisher_) {
+        publisher_->set_interval(knobs.interval_s);
+    }
 }
 
 /// What is due at `now_ns`.

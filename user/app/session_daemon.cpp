@@ -260,9 +260,6 @@ Status Session::apply(const Options& next, const AlertConfig& alerts, const std:
         own_->change(options_);
         take_knobs();
     }
-    if (publisher_) {
-        publisher_->set_interval(options_.interval_ns);
-    }
     note("the configuration was read again; changed: " + (changed.empty() ? "nothing" : join(changed)) +
          (later.empty() ? "" : "; these take a restart: " + join(later)));
     if (auto status = let_go(targets_->change(options_.targets)); !status) {
