@@ -174,8 +174,8 @@ Status Session::loop() {
         if (auto status = work(now); !status) {
             return status;
         }
-        if (is_daemon()) {
-            serve_manager(now);
+        if (auto status = is_daemon() ? serve_manager(now) : Status(); !status) {
+            return status;
         }
     }
     return {};

@@ -194,11 +194,13 @@ void Session::take_children() {
 }
 
 /// Once in each round of the loop.
-void Session::serve_manager(std::uint64_t now_ns) {
+Status Session::serve_manager(std::uint64_t now_ns) {
     take_children();
     if (reload_) {
         reload_ = false;
-        reload();
+        if (auto status = reload(); !status) {
+            return status;
+        }
     }
     if (now_ns >= next_look_ns_) {
         look_for_targets(now_ns);
@@ -207,22 +209,26 @@ void Session::serve_manager(std::uint64_t now_ns) {
     notify_.status(count == 0 ? "waiting for processes of its targets"
                               : "following " + std::to_string(count) + (count == 1 ? " process" : " processes"));
     notify_.feed(now_ns);
+    return {};
 }
 
-/// SIGHUP. What is wrong leaves everything as it was.
-void Session::reload() {
+/// SIGHUP. What is wrong with the configuration leaves everything as it was; an error is of tracing, as a tick's.
+Status Session::reload() {
     notify_.reloading();
     const auto next = read_again(options_);
     const auto alerts = next ? read_alert_config(next->configs) : tl::unexpected(next.error());
     const auto recipes = alerts ? read_recipes(next->configs) : tl::unexpected(alerts.error());
-    const auto status = recipes ? apply(*next, *alerts, *recipes) : Status(tl::unexpected(recipes.error()));
-    if (!status) {
-        say("the configuration stays as it was: " + status.error().message);
+    const auto governed = recipes ? apply(*next, *alerts, *recipes) : Result<bool>(tl::unexpected(recipes.error()));
+    if (!governed) {
+        say("the configuration stays as it was: " + governed.error().message);
     }
+    auto status = governed ? retarget(*governed) : Status();
     notify_.ready();
+    return status;
 }
 
-Status Session::apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes) {
+/// True: what tracing may take is another, which is the caller's to tell, as are targets.
+Result<bool> Session::apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes) {
     std::vector<std::string> changed;
     std::vector<std::string> later;
     for (const auto& name : differences(options_.settings, next.settings)) {
@@ -239,6 +245,9 @@ Status Session::apply(const Options& next, const AlertConfig& alerts, const std:
             return tl::unexpected(output.error());
         }
         output_ = std::move(*output);
+        times_.emplace(options, output_->has_snapshots(), monotonic_ns());
+        own_->change(options);
+        take_knobs();
     }
     const bool governed = options.sample != options_.sample || options.sample_interval != options_.sample_interval ||
                           options.max_overhead != options_.max_overhead;
@@ -255,13 +264,13 @@ Status Session::apply(const Options& next, const AlertConfig& alerts, const std:
         desk_->change(alerts_, !options.quiet);
     }
     options_ = std::move(options);
-    if (!changed.empty()) {
-        times_.emplace(options_, output_->has_snapshots(), monotonic_ns());
-        own_->change(options_);
-        take_knobs();
-    }
     note("the configuration was read again; changed: " + (changed.empty() ? "nothing" : join(changed)) +
          (later.empty() ? "" : "; these take a restart: " + join(later)));
+    return governed;
+}
+
+/// What the configuration that was taken has tracing do. `governed`: as apply().
+Status Session::retarget(bool governed) {
     if (auto status = let_go(targets_->change(options_.targets)); !status) {
         return status;
     }
