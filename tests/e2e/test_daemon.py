@@ -231,6 +231,24 @@ def test_alerts_go_on_where_their_rule_is_the_same(tmp_path):
             assert tracer.err().count("alert firing grows") == 1
 
 
+def test_a_hangup_changes_how_many_objects_are_heard_of(tmp_path):
+    path = program(tmp_path, "told_flood")
+    with Target.start(path) as target:
+        target.go()
+        with daemon(write_config(tmp_path, [by_comm(path)])) as tracer:
+            wait_report(tmp_path, lambda report: report["references"].get("sampled_one_in") == 1, tracer)
+            budgeted = write_config(tmp_path, [by_comm(path)], trace='max-overhead = "0.5%"')
+            budgeted.write_text(budgeted.read_text(encoding="utf-8").replace('sample = "exact"', 'sample = "auto"'), encoding="utf-8")
+            tracer.signal(signal.SIGHUP)
+            tracer.wait_said("budget 0.5 %: one object in 8")
+            wait_report(tmp_path, lambda report: report["references"]["sampled_one_in"] >= 8, tracer)
+            write_config(tmp_path, [by_comm(path)])
+            tracer.signal(signal.SIGHUP)
+            tracer.wait_said("what the program tells is not sampled any more: all objects")
+            wait_report(tmp_path, lambda report: report["references"]["sampled_one_in"] == 1, tracer)
+            assert tracer.end(signal.SIGTERM).status == 0
+
+
 def test_reports_go_on_while_alerts_are_changed_again_and_again(tmp_path):
     path = program(tmp_path, "leak_rate")
     with Target.start(path, ["--duration", 600]) as target:

@@ -170,12 +170,8 @@ void Collector::watch_pages(PageTracer& tracer) {
     pages_.emplace(tracer, sink_, interner());
 }
 
-void Collector::watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes,
-                               std::optional<double> budget) {
+void Collector::watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes) {
     contract_.emplace(std::move(load), sink_, interner(), [](const std::string& text) { say(text); });
-    if (budget) {
-        contract_->keep_to(*budget);
-    }
     if (recipes) {
         contract_->follow_recipes(std::move(*recipes));
     }

@@ -56,8 +56,9 @@ public:
     [[nodiscard]] int pages_fd() const { return pages_ ? pages_->records_fd() : -1; }
     void read_pages() { pages_->read_records(); }
     /// The contract tier: as the pages tier, and the programs' own probes are attached to.
-    /// `budget`: as ContractCollector::keep_to; none: every object is heard of.
-    void watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes, std::optional<double> budget);
+    void watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes);
+    /// As ContractCollector::keep_to.
+    void set_contract_budget(std::optional<double> budget) { contract_->keep_to(budget); }
     [[nodiscard]] int contract_fd() const { return contract_ ? contract_->records_fd() : -1; }
     void read_contract() { contract_->read_records(); }
 

@@ -275,7 +275,11 @@ Status Session::retarget(bool governed) {
         return status;
     }
     next_look_ns_ = monotonic_ns();
-    return governed ? control_->change(governor_settings()) : Status();
+    if (!governed) {
+        return {};
+    }
+    collector_->set_contract_budget(contract_budget());
+    return control_->change(governor_settings());
 }
 
 /// Processes that no target names any more: their last figures, then we leave them as they are.

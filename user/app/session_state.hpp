@@ -42,6 +42,7 @@ private:
     Result<std::vector<std::int32_t>> find_targets() const;
     Status load(const KernelFeatures& features);
     [[nodiscard]] GovernorSettings governor_settings() const;
+    [[nodiscard]] std::optional<double> contract_budget() const;
     void watch_contract(AttachMethod method, const KernelFeatures& features);
     Status follow_targets(const std::vector<std::int32_t>& pids);
     Status launch();
