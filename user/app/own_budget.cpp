@@ -19,6 +19,7 @@ constexpr double kMostPatience = 1'920;
 constexpr double kMemory = 0.5; // of costs, of the newest in the mean
 constexpr double kLongestInterval = 600;
 constexpr double kLongestAges = 3'600;
+constexpr std::uint64_t kUsualMemory = 512ULL << 20;
 constexpr double kMemoryHigh = 0.9;
 constexpr double kMemoryLow = 0.75;
 constexpr std::size_t kFewEnded = 16;
@@ -192,6 +193,11 @@ void step_up(OwnDecision& decision, const OwnSettings& settings) {
 }
 
 } // namespace
+
+std::uint64_t usual_own_memory(std::uint64_t machine_bytes, std::uint64_t cgroup_bytes) {
+    const auto usual = std::max(kUsualMemory, machine_bytes / 50);
+    return cgroup_bytes != 0 ? std::min(usual, cgroup_bytes / 2) : usual;
+}
 
 OwnState initial_own_state(const OwnSettings& settings) {
     OwnState state;

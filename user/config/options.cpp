@@ -273,7 +273,8 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
                    "share of a core that memtrace itself may take, over a minute, before it does less (1%)")
         ->check(budget_validator(parse_percent, "PERCENT|none"));
     app.add_option("--own-memory", raw.own_memory,
-                   "memory that memtrace itself may hold before it does less (512MiB, or 2% of the machine's)")
+                   "memory that memtrace itself may hold before it does less (512MiB, or 2% of the machine's, half of its "
+                   "cgroup's limit at most)")
         ->check(budget_validator(parse_size, "SIZE|none"));
     app.add_option("--allocator", options.allocator,
                    "auto, libc, jemalloc, tcmalloc, mimalloc, program, a library's file name, or otel_memory: what the program "
