@@ -49,12 +49,10 @@ private:
         bool seen = false;
     };
 
-    std::vector<std::int32_t> find(std::size_t target, const std::map<std::string, std::vector<std::int32_t>>& by_comm,
-                                   const std::vector<std::string>& roots);
     bool is_refused(std::int32_t pid, std::uint64_t start_ticks);
 
     std::vector<TargetConfig> targets_;
-    std::map<std::string, UnitCgroups> units_;     ///< by target
+    UnitCgroups units_;
     std::map<std::int32_t, std::string> followed_; ///< -> target
     std::map<std::int32_t, Refused> refused_;
 };
