@@ -36,7 +36,6 @@ public:
     void complete(std::vector<Report>& reports) const;
     [[nodiscard]] DeliveryCounts counts() const { return queue_.counts(); }
     /// Where to, for people.
-    [[nodiscard]] const std::string& url() const { return target_.url; }
 
 private:
     struct Told {

@@ -40,7 +40,6 @@ public:
     [[nodiscard]] bool has(std::int32_t pid) const { return followed_.contains(pid); }
     /// The target's name; empty: that of a child whose parent was gone before it was seen.
     [[nodiscard]] std::string name_of(std::int32_t pid) const;
-    [[nodiscard]] const std::vector<TargetConfig>& targets() const { return targets_; }
 
 private:
     struct Refused {
