@@ -46,17 +46,6 @@ void add_below(const std::string& root, const std::multimap<std::string, std::ve
 
 } // namespace
 
-std::map<std::string, std::vector<std::int32_t>> list_by_comm(const std::set<std::string>& names) {
-    std::map<std::string, std::vector<std::int32_t>> found;
-    for (const auto pid : names.empty() ? std::vector<std::int32_t>() : list_processes()) {
-        const auto text = read_file("/proc/" + std::to_string(pid) + "/comm");
-        if (auto comm = text ? text->substr(0, text->find('\n')) : ""; names.contains(comm) && pid != ::getpid()) {
-            found[comm].push_back(pid);
-        }
-    }
-    return found;
-}
-
 std::vector<std::int32_t> list_by_pid_file(const std::string& path) {
     const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)); // which a pipe would make wait else
     struct stat info{};

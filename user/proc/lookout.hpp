@@ -1,4 +1,4 @@
-// Finds processes that come and go, again and again: by a file with their number, by name, by cgroup, by unit of systemd. What is not there is
+// Finds processes that come and go, again and again: by a file with their number, by unit of systemd. What is not there is
 // no error.
 #pragma once
 
@@ -9,9 +9,6 @@
 #include <vector>
 
 namespace memtrace {
-
-/// The pids of each of these names, ascending; one pass over /proc, some 10 µs for each process of the machine.
-std::map<std::string, std::vector<std::int32_t>> list_by_comm(const std::set<std::string>& names);
 
 /// The process whose number begins the file. Nobody: there is no such file, no number in it, or the process of that number is younger than
 /// the file, which an earlier one of that number left behind.
