@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
+
+#include "report/format.hpp"
 
 namespace memtrace {
 
@@ -74,21 +75,9 @@ void learn(double& cost, const OwnWork& work) {
     }
 }
 
-std::string percent(double share) {
-    char text[32];
-    std::snprintf(text, sizeof(text), share < 0.1 ? "%.2g %%" : "%.0f %%", share * 100);
-    return text;
-}
-
-std::string seconds(double value) {
-    char text[32];
-    std::snprintf(text, sizeof(text), value < 10 ? "%.2g s" : "%.0f s", value);
-    return text;
-}
-
 std::string describe(const OwnKnobs& knobs) {
-    return "reports every " + seconds(knobs.interval_s) + " of " + std::to_string(knobs.sites_listed) +
-           " call sites, ticks every " + seconds(knobs.tick_s) + ", ages every " + seconds(knobs.ages_s);
+    return "reports every " + human_duration(knobs.interval_s) + " of " + std::to_string(knobs.sites_listed) +
+           " call sites, ticks every " + human_duration(knobs.tick_s) + ", ages every " + human_duration(knobs.ages_s);
 }
 
 bool is_sound(const OwnUse& use) {
@@ -165,8 +154,8 @@ void step_down(OwnDecision& decision, const OwnSettings& settings) {
     }
     move_to(state, settings, step);
     decision.changed = true;
-    decision.reason = "memtrace itself takes " + percent(decision.cpu_ratio) + " of a core, more than --own-cpu " +
-                      percent(settings.cpu_budget) + ": " + describe(state.knobs);
+    decision.reason = "memtrace itself takes " + human_percent(decision.cpu_ratio) + " of a core, more than --own-cpu " +
+                      human_percent(settings.cpu_budget) + ": " + describe(state.knobs);
 }
 
 void step_up(OwnDecision& decision, const OwnSettings& settings) {
@@ -188,8 +177,8 @@ void step_up(OwnDecision& decision, const OwnSettings& settings) {
     move_to(state, settings, state.step - 1);
     state.climbed_at_s = state.now_s;
     decision.changed = true;
-    decision.reason = "memtrace itself takes " + percent(decision.cpu_ratio) + " of a core, well below --own-cpu " +
-                      percent(settings.cpu_budget) + ": " + describe(state.knobs);
+    decision.reason = "memtrace itself takes " + human_percent(decision.cpu_ratio) + " of a core, well below --own-cpu " +
+                      human_percent(settings.cpu_budget) + ": " + describe(state.knobs);
 }
 
 } // namespace
