@@ -1,6 +1,6 @@
 // Session, what is the daemon's alone: targets that come and go, the configuration read again, the service manager.
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include "app/session_state.hpp"
 #include "base/clock.hpp"
@@ -14,23 +14,32 @@ constexpr std::uint64_t kLookEvery = 2 * kNanosPerSecond;
 constexpr std::uint64_t kLongestLook = kNanosPerSecond; ///< attaching to many newcomers: what else is due comes between
 constexpr std::uint64_t kYoung = kNanosPerSecond;       ///< such a process may not have its libraries yet
 
-/// Options that change while memtrace runs; all others take a restart.
-const std::set<std::string>& live_options() {
-    static const std::set<std::string> names{"interval",
-                                             "top",
-                                             "max-overhead",
-                                             "sample",
-                                             "out",
-                                             "output",
-                                             "snapshot-at",
-                                             "snapshot-dir",
-                                             "snapshot-keep",
-                                             "quiet",
-                                             "snapshot-interval",
-                                             "verbose",
-                                             "snapshot-format",
-                                             "config"};
-    return names;
+using Take = void (*)(Options& to, const Options& from);
+
+template <auto... kMembers>
+void take(Options& to, const Options& from) {
+    ((to.*kMembers = from.*kMembers), ...);
+}
+
+/// Options that change while memtrace runs, with what they are in; all others take a restart.
+const std::map<std::string, Take>& live_options() {
+    static const std::map<std::string, Take> options{
+        {"interval", take<&Options::interval_ns>},
+        {"top", take<&Options::top>},
+        {"max-overhead", take<&Options::max_overhead>},
+        {"sample", take<&Options::sample, &Options::sample_interval>},
+        {"out", take<&Options::out>},
+        {"output", take<&Options::output>},
+        {"snapshot-at", take<&Options::snapshot_at, &Options::snapshot_by_interval>},
+        {"snapshot-interval", take<&Options::snapshot_interval_ns, &Options::snapshot_by_interval>},
+        {"snapshot-dir", take<&Options::snapshot_dir>},
+        {"snapshot-keep", take<&Options::snapshot_keep>},
+        {"snapshot-format", take<&Options::snapshot_formats>},
+        {"quiet", take<&Options::quiet>},
+        {"verbose", take<&Options::verbose>},
+        {"config", take<>}, // what it has is compared by itself
+    };
+    return options;
 }
 
 using Settings = std::map<std::string, std::vector<std::string>>;
@@ -89,26 +98,6 @@ Result<Options> read_again(const Options& options) {
     constexpr std::string_view kBegin = "memtrace: ";
     const auto text = parsed.text.substr(0, parsed.text.find('\n'));
     return fail(text.starts_with(kBegin) ? text.substr(kBegin.size()) : text);
-}
-
-/// What of it can change while it runs.
-void take_live(Options& to, const Options& from) {
-    to.interval_ns = from.interval_ns;
-    to.top = from.top;
-    to.max_overhead = from.max_overhead;
-    to.sample = from.sample;
-    to.sample_interval = from.sample_interval;
-    to.out = from.out;
-    to.output = from.output;
-    to.snapshot_dir = from.snapshot_dir;
-    to.snapshot_at = from.snapshot_at;
-    to.snapshot_interval_ns = from.snapshot_interval_ns;
-    to.snapshot_by_interval = from.snapshot_by_interval;
-    to.snapshot_formats = from.snapshot_formats;
-    to.snapshot_keep = from.snapshot_keep;
-    to.quiet = from.quiet;
-    to.verbose = from.verbose;
-    to.targets = from.targets;
 }
 
 } // namespace
@@ -238,7 +227,10 @@ Result<bool> Session::apply(const Options& next, const AlertConfig& alerts, cons
         later.emplace_back("recipes");
     }
     auto options = options_;
-    take_live(options, next);
+    for (const auto& [name, take_option] : live_options()) {
+        take_option(options, next);
+    }
+    options.targets = next.targets;
     if (!changed.empty()) {
         auto output = output_->reopen(options);
         if (!output) {
