@@ -226,6 +226,45 @@ def test_alerts_go_on_where_their_rule_is_the_same(tmp_path):
             assert tracer.err().count("alert firing grows") == 1
 
 
+def test_a_hangup_changes_how_many_objects_are_heard_of(tmp_path):
+    path = program(tmp_path, "told_flood")
+    with Target.start(path) as target:
+        target.go()
+        with daemon(write_config(tmp_path, [by_comm(path)])) as tracer:
+            wait_report(tmp_path, lambda report: report["references"].get("sampled_one_in") == 1, tracer)
+            budgeted = write_config(tmp_path, [by_comm(path)], trace='max-overhead = "0.5%"')
+            budgeted.write_text(budgeted.read_text(encoding="utf-8").replace('sample = "exact"', 'sample = "auto"'), encoding="utf-8")
+            tracer.signal(signal.SIGHUP)
+            tracer.wait_said("budget 0.5 %: one object in 8")
+            wait_report(tmp_path, lambda report: report["references"]["sampled_one_in"] >= 8, tracer)
+            write_config(tmp_path, [by_comm(path)])
+            tracer.signal(signal.SIGHUP)
+            tracer.wait_said("what the program tells is not sampled any more: all objects")
+            wait_report(tmp_path, lambda report: report["references"]["sampled_one_in"] == 1, tracer)
+            assert tracer.end(signal.SIGTERM).status == 0
+
+
+def test_reports_go_on_while_alerts_are_changed_again_and_again(tmp_path):
+    path = program(tmp_path, "leak_rate")
+    with Target.start(path, ["--duration", 600]) as target:
+        target.go()
+        with daemon(write_config(tmp_path, [by_comm(path)], trace="top = 5")) as tracer:
+            tracer.wait_said(f"following process {target.pid} ")
+            wait_report(tmp_path, lambda report: report["totals"]["live_bytes"] > 0, tracer)
+            reports = tmp_path / "reports.json"
+            before = reports.stat().st_mtime_ns
+            hangups = itertools.count(1)
+
+            def goes_on():
+                name = f"alert{next(hangups)}"
+                write_config(tmp_path, [by_comm(path)], trace="top = 5", more=ALERT.format(more="").replace("grows", name))
+                tracer.signal(signal.SIGHUP)
+                tracer.wait_said("changed: alerts")
+                return reports.stat().st_mtime_ns != before
+
+            wait_until(goes_on, "a report between two hangups")
+
+
 class Manager:
     """The socket of a service manager."""
 

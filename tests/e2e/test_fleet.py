@@ -71,6 +71,20 @@ def test_its_configuration_says_what_memtrace_knows(manifest):
     assert int(listen.rpartition(":")[2]) == container["ports"][0]["containerPort"]
 
 
+def in_bytes(text):
+    number, unit = re.fullmatch(r"(\d+)([MG])(?:i?B|i)?", text).groups()
+    return int(number) << {"M": 20, "G": 30}[unit]
+
+
+def test_its_own_budget_comes_before_what_would_end_it(manifest):
+    pod, unit = (in_bytes(tomllib.loads(text)["trace"]["own-memory"]) for text in configurations(manifest))
+    container = manifest["DaemonSet"]["spec"]["template"]["spec"]["containers"][0]
+    assert pod <= in_bytes(container["resources"]["limits"]["memory"]) / 2
+    service = (SCRIPTS / "systemd/memtrace.service").read_text(encoding="utf-8")
+    high, most = (in_bytes(re.search(rf"^Memory{name}=(.*)$", service, re.MULTILINE)[1]) for name in ("High", "Max"))
+    assert unit < high < most and unit <= most / 2
+
+
 def test_rules_of_the_fleet_are_of_metrics_that_there_are(tmp_path):
     rules = yaml.safe_load((SCRIPTS / "prometheus/memtrace.fleet.rules.yml").read_text(encoding="utf-8"))
     expressions = " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"])

@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from listening import free_port, get
+from listening import wait_until as wait_for_server
 from memtrace_runner import Memtrace, read_reports, traced
 from targets import Target
 from tracer import run_memtrace, wait_until
@@ -22,6 +24,11 @@ def collector(report):
 
 def rss_bytes(pid):
     return int(re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1]) * 1024
+
+
+def refresh(url):
+    """Seconds after which the page asks again."""
+    return int(re.search(r'http-equiv="refresh" content="(\d+)"', get(url)[2])[1])
 
 
 def test_reports_tell_what_memtrace_takes(tmp_path):
@@ -52,6 +59,18 @@ def test_a_small_budget_is_kept_by_doing_less(tmp_path):
     # The last report has them all, as snapshots do.
     assert "other_sites" not in last["totals"] and len(last["sites"]) >= 20_000
     assert last["totals"]["live_bytes"] == sum(site["live_bytes"] for site in last["sites"])
+
+
+def test_readers_are_told_how_often_reports_come_now(tmp_path):
+    url = f"http://127.0.0.1:{free_port()}/"
+    with Target.start("site_paths", ["--sites", "20000", "--blocks", "20000"]) as target:
+        options = ["--interval", "2s", "--own-cpu", "0.1%", "--listen", url[7:-1]]
+        with Memtrace.attach(tmp_path, target.ready(), *options) as memtrace:
+            assert refresh(url) == 2
+            target.go()
+            wait_for_server(lambda: refresh(url) > 2, "fewer reports than were asked for, and the page to say so")
+            assert get(url + "healthz")[0] == 200
+            memtrace.stop()
 
 
 def test_sites_beyond_the_memory_budget_are_one(tmp_path):

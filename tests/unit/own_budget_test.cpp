@@ -254,5 +254,14 @@ TEST(OwnBudget, NonsenseIsNoEvidence) {
     }
 }
 
+TEST(OwnMemory, IsOfTheMachineAndWithinTheCgroup) {
+    constexpr std::uint64_t kGiB = 1 << 30;
+    EXPECT_EQ(usual_own_memory(4 * kGiB, 0), kGiB / 2);
+    EXPECT_EQ(usual_own_memory(100 * kGiB, 0), 2 * kGiB);
+    EXPECT_EQ(usual_own_memory(100 * kGiB, 16 * kGiB), 2 * kGiB);
+    EXPECT_EQ(usual_own_memory(100 * kGiB, kGiB), kGiB / 2);
+    EXPECT_EQ(usual_own_memory(4 * kGiB, kGiB / 4), kGiB / 8);
+}
+
 } // namespace
 } // namespace memtrace

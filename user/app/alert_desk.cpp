@@ -138,7 +138,12 @@ void AlertDesk::look(std::vector<Report>& reports, bool last) {
     for (auto& report : reports) {
         const auto key = key_of(report.process);
         const auto& state = report.process.state;
-        const bool over = state != "running" && (state != "detached" || !last);
+        if (state == "running") {
+            left_.erase(key);
+        } else if (state == "detached" && !last) {
+            left_.insert(key);
+        }
+        const bool over = state != "running" && (state != "detached" || left_.contains(key));
         const auto news =
             over ? book_.end(key, report.time_unix_ns)
                  : book_.update(key, process_labels(report), observe(report), {report.duration_s, report.time_unix_ns});

@@ -1,9 +1,11 @@
 // Alerts of a run: what fires, who is told of it, and what is done. One thread, but what it says, it may say from others.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,6 +48,7 @@ private:
     AlertBook book_;
     std::string host_;
     Say say_;
+    std::set<std::uint64_t> left_; ///< processes that were left before the run ends, by key
     std::vector<Told> sinks_;
     AlertConfig config_;
     std::function<Status()> snapshot_;

@@ -29,6 +29,7 @@ std::string describe_object(const ProbeObject& object) {
 }
 
 constexpr auto kTablesPatience = std::chrono::seconds(2);    ///< 50 to 100 ms on an idle machine
+constexpr auto kTablesSlice = std::chrono::milliseconds(10); ///< others are followed meanwhile
 constexpr auto kLastCallsPatience = std::chrono::seconds(2); ///< a call that sleeps for so long will hardly throw
 
 /// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.
@@ -170,12 +171,8 @@ void Collector::watch_pages(PageTracer& tracer) {
     pages_.emplace(tracer, sink_, interner());
 }
 
-void Collector::watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes,
-                               std::optional<double> budget) {
+void Collector::watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes) {
     contract_.emplace(std::move(load), sink_, interner(), [](const std::string& text) { say(text); });
-    if (budget) {
-        contract_->keep_to(*budget);
-    }
     if (recipes) {
         contract_->follow_recipes(std::move(*recipes));
     }
@@ -222,7 +219,24 @@ void Collector::learn_modules(std::int32_t pid, Followed& process, const std::ve
 }
 
 void Collector::await_tables() {
-    (void)unwind_.wait(kTablesPatience); // what is not there by then comes while tracing
+    const auto deadline = std::chrono::steady_clock::now() + kTablesPatience; // what is not there by then comes while tracing
+    while (!unwind_.wait(kTablesSlice) && std::chrono::steady_clock::now() < deadline) {
+        read_records();
+    }
+}
+
+/// What cannot wait: rings that fill, threads that are stopped until their return addresses are there.
+void Collector::read_records() {
+    take_kernel_events();
+    if (pages_) {
+        pages_->read_records();
+    }
+    if (contract_) {
+        contract_->read_records();
+    }
+    if (resources_) {
+        resources_->read_records();
+    }
 }
 
 void Collector::activate(std::int32_t pid) {

@@ -56,8 +56,9 @@ public:
     [[nodiscard]] int pages_fd() const { return pages_ ? pages_->records_fd() : -1; }
     void read_pages() { pages_->read_records(); }
     /// The contract tier: as the pages tier, and the programs' own probes are attached to.
-    /// `budget`: as ContractCollector::keep_to; none: every object is heard of.
-    void watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes, std::optional<double> budget);
+    void watch_contract(ContractCollector::Load load, std::optional<MappedCollector> recipes);
+    /// As ContractCollector::keep_to.
+    void set_contract_budget(std::optional<double> budget) { contract_->keep_to(budget); }
     [[nodiscard]] int contract_fd() const { return contract_ ? contract_->records_fd() : -1; }
     void read_contract() { contract_->read_records(); }
 
@@ -81,7 +82,8 @@ public:
     /// Attaches to a process; `children`: to those that it will have, too.
     Status follow(std::int32_t pid, Stage stage, bool children);
     void activate(std::int32_t pid);
-    /// Waits up to 2 s for the tables that stacks are unwound by, so that the first stacks are whole already.
+    /// Waits up to 2 s for the tables that stacks are unwound by, so that the first stacks are whole already. What comes meanwhile of
+    /// processes that are followed is taken.
     void await_tables();
     /// Looks at its mappings again: new libraries are attached to and named.
     /// `held`: it is stopped until this returns, so it cannot have called what is attached to now.
@@ -178,6 +180,7 @@ private:
     void tell_end(const Followed& process, EndReason reason);
     void release(const std::vector<mt_process_key>& keys);
     void take_kernel_events();
+    void read_records();
     std::uint16_t allocator_index(const std::string& name);
     std::optional<Frame> locate(std::int32_t pid, Followed& process, std::uint64_t address);
     StackId intern_stack(std::int32_t pid, Followed& process, const mt_site& site);

@@ -99,13 +99,32 @@ void ContractCollector::ask(std::int32_t pid, Announcer& announcer) {
 
 // ---- samples of objects -------------------------------------------------------------------------------------------------------
 
+std::uint64_t ContractCollector::count_lost(const Followed& process) const {
+    return tracer_->read_counters(process.key).value[MT_COUNTER_contract_records_lost];
+}
+
+void ContractCollector::keep_to(std::optional<double> budget) {
+    budget_ = budget;
+    for (auto& [pid, process] : followed_) {
+        if (process.sources.empty()) {
+            continue;
+        }
+        process.load = {}; // what was done and lost before is not held against the new budget
+        process.load_ns = 0;
+        process.lost_before = count_lost(process);
+        if (!budget_ && process.sampling.shift != 0) {
+            apply_sampling(pid, process, {}, "what the program tells is not sampled any more: all objects");
+        }
+    }
+}
+
 void ContractCollector::note_load(std::int32_t pid, std::uint64_t now_ns, double cpu_ns, double told_ns) {
     const auto found = followed_.find(pid);
     if (!budget_ || found == followed_.end() || found->second.sources.empty()) {
         return;
     }
     auto& process = found->second;
-    const auto lost = tracer_->read_counters(process.key).value[MT_COUNTER_contract_records_lost];
+    const auto lost = count_lost(process);
     process.load.seconds += process.load_ns != 0 ? static_cast<double>(now_ns - process.load_ns) / 1e9 : 0;
     process.load_ns = now_ns;
     process.load.cpu_ns += cpu_ns;
@@ -116,22 +135,25 @@ void ContractCollector::note_load(std::int32_t pid, std::uint64_t now_ns, double
         return;
     }
     const auto decision = sample_contract(process.sampling, *budget_, std::exchange(process.load, {}));
-    const bool more = decision.state.shift < process.sampling.shift;
-    process.sampling = decision.state;
     if (decision.changed) {
-        apply_sampling(pid, process, decision.reason);
-        for (auto& announcer : process.announcers) {
-            if (more) { // of those that are in the sample now nothing is known yet
-                ask(pid, announcer);
-            }
-        }
+        apply_sampling(pid, process, decision.state, decision.reason);
+    } else {
+        process.sampling = decision.state;
     }
 }
 
-void ContractCollector::apply_sampling(std::int32_t pid, Followed& process, const std::string& reason) {
-    tracer_->set_sample(pid, (1u << process.sampling.shift) - 1);
+void ContractCollector::apply_sampling(std::int32_t pid, Followed& process, const ContractSampling& sampling,
+                                       const std::string& reason) {
+    const bool more = sampling.shift < process.sampling.shift;
+    process.sampling = sampling;
+    tracer_->set_sample(pid, (1u << sampling.shift) - 1);
     say_("process " + std::to_string(pid) + ": " + reason);
     tell_started(process);
+    for (auto& announcer : process.announcers) {
+        if (more) { // of those that are in the sample now nothing is known yet
+            ask(pid, announcer);
+        }
+    }
 }
 
 bool ContractCollector::is_left_out(const Followed& process, std::span<const std::byte> record, const mt_contract_record& head) {

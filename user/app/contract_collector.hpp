@@ -50,8 +50,8 @@ public:
     /// Takes the records that wait, and tells what they say.
     void read_records();
     /// Objects are sampled from now on where that is needed: where records are lost, and where hearing them takes more than `budget` (a share of the
-    /// program's CPU time; 0 = whatever it takes).
-    void keep_to(double budget) { budget_ = budget; }
+    /// program's CPU time; 0 = whatever it takes). None: every object is heard of.
+    void keep_to(std::optional<double> budget);
     /// What the process has done since the last call, by the clock of `now_ns`, and what hearing of it took. To be called on every tick.
     void note_load(std::int32_t pid, std::uint64_t now_ns, double cpu_ns, double told_ns);
 
@@ -101,7 +101,9 @@ private:
     bool attach(std::int32_t pid, Followed& process, const UsdtObject& object);
     void attach_announced(std::int32_t pid, Followed& process, UsdtObject& object);
     void ask(std::int32_t pid, Announcer& announcer);
-    void apply_sampling(std::int32_t pid, Followed& process, const std::string& reason);
+    /// Another sample than before, which `reason` is said for.
+    void apply_sampling(std::int32_t pid, Followed& process, const ContractSampling& sampling, const std::string& reason);
+    std::uint64_t count_lost(const Followed& process) const;
     /// A record of before the sample was cut down: of an object that is not in it any more.
     static bool is_left_out(const Followed& process, std::span<const std::byte> record, const mt_contract_record& head);
     void tell_started(const Followed& process);

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
+
+#include "report/format.hpp"
 
 namespace memtrace {
 
@@ -19,6 +20,7 @@ constexpr double kMostPatience = 1'920;
 constexpr double kMemory = 0.5; // of costs, of the newest in the mean
 constexpr double kLongestInterval = 600;
 constexpr double kLongestAges = 3'600;
+constexpr std::uint64_t kUsualMemory = 512ULL << 20;
 constexpr double kMemoryHigh = 0.9;
 constexpr double kMemoryLow = 0.75;
 constexpr std::size_t kFewEnded = 16;
@@ -75,21 +77,9 @@ void learn(double& cost, const OwnWork& work) {
     }
 }
 
-std::string percent(double share) {
-    char text[32];
-    std::snprintf(text, sizeof(text), share < 0.1 ? "%.2g %%" : "%.0f %%", share * 100);
-    return text;
-}
-
-std::string seconds(double value) {
-    char text[32];
-    std::snprintf(text, sizeof(text), value < 10 ? "%.2g s" : "%.0f s", value);
-    return text;
-}
-
 std::string describe(const OwnKnobs& knobs) {
-    return "reports every " + seconds(knobs.interval_s) + " of " + std::to_string(knobs.sites_listed) +
-           " call sites, ticks every " + seconds(knobs.tick_s) + ", ages every " + seconds(knobs.ages_s);
+    return "reports every " + human_duration(knobs.interval_s) + " of " + std::to_string(knobs.sites_listed) +
+           " call sites, ticks every " + human_duration(knobs.tick_s) + ", ages every " + human_duration(knobs.ages_s);
 }
 
 bool is_sound(const OwnUse& use) {
@@ -167,8 +157,8 @@ void step_down(OwnDecision& decision, const OwnSettings& settings) {
     }
     move_to(state, settings, step);
     decision.changed = true;
-    decision.reason = "memtrace itself takes " + percent(decision.cpu_ratio) + " of a core, more than --own-cpu " +
-                      percent(settings.cpu_budget) + ": " + describe(state.knobs);
+    decision.reason = "memtrace itself takes " + human_percent(decision.cpu_ratio) + " of a core, more than --own-cpu " +
+                      human_percent(settings.cpu_budget) + ": " + describe(state.knobs);
 }
 
 void step_up(OwnDecision& decision, const OwnSettings& settings) {
@@ -190,11 +180,16 @@ void step_up(OwnDecision& decision, const OwnSettings& settings) {
     move_to(state, settings, state.step - 1);
     state.climbed_at_s = state.now_s;
     decision.changed = true;
-    decision.reason = "memtrace itself takes " + percent(decision.cpu_ratio) + " of a core, well below --own-cpu " +
-                      percent(settings.cpu_budget) + ": " + describe(state.knobs);
+    decision.reason = "memtrace itself takes " + human_percent(decision.cpu_ratio) + " of a core, well below --own-cpu " +
+                      human_percent(settings.cpu_budget) + ": " + describe(state.knobs);
 }
 
 } // namespace
+
+std::uint64_t usual_own_memory(std::uint64_t machine_bytes, std::uint64_t cgroup_bytes) {
+    const auto usual = std::max(kUsualMemory, machine_bytes / 50);
+    return cgroup_bytes != 0 ? std::min(usual, cgroup_bytes / 2) : usual;
+}
 
 OwnState initial_own_state(const OwnSettings& settings) {
     OwnState state;

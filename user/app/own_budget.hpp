@@ -92,6 +92,10 @@ struct OwnDecision {
     std::string reason;   ///< a sentence with figures, where changed
 };
 
+/// The memory budget where none is given: of the machine's memory a fiftieth, but no less than what a million live blocks and 50,000 call
+/// sites need, and no more than half of what the own cgroup may have (0 = has no limit).
+std::uint64_t usual_own_memory(std::uint64_t machine_bytes, std::uint64_t cgroup_bytes);
+
 OwnState initial_own_state(const OwnSettings& settings);
 
 /// The same step, of other settings.

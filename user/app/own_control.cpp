@@ -17,18 +17,17 @@ namespace memtrace {
 namespace {
 
 constexpr std::uint64_t kAskEvery = 5 * kNanosPerSecond;
-constexpr std::uint64_t kUsualMemory = 512ULL << 20;
 constexpr double kEarly = 0.05; ///< of the time between two looks at ages: a report is not late for that
 
 double to_s(std::uint64_t ns) {
     return static_cast<double>(ns) / static_cast<double>(kNanosPerSecond);
 }
 
-/// Of the machine's memory a fiftieth, but no less than what a million live blocks and 50,000 call sites need.
 std::uint64_t usual_memory() {
     const auto bytes =
         static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-    return std::max(kUsualMemory, bytes / 50);
+    const auto limit = read_memory_limit(::getpid());
+    return usual_own_memory(bytes, limit.cgroup ? limit.limit_bytes : 0);
 }
 
 OwnSettings settings_of(const Options& options) {

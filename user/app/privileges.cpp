@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/listen_address.hpp"
+#include "base/path.hpp"
 
 namespace memtrace {
 
@@ -78,11 +79,6 @@ std::string existing(std::string path) {
         path = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
     }
     return path;
-}
-
-std::string directory_of(const std::string& file) {
-    const auto slash = file.rfind('/');
-    return slash == std::string::npos ? "." : slash == 0 ? "/" : file.substr(0, slash);
 }
 
 /// What is written to while tracing.

@@ -35,8 +35,6 @@ public:
     /// Says in reports what became of the profiles so far, among the counters of their coverage.
     void complete(std::vector<Report>& reports) const;
     [[nodiscard]] DeliveryCounts counts() const { return queue_.counts(); }
-    /// Where to, for people.
-    [[nodiscard]] const std::string& url() const { return target_.url; }
 
 private:
     struct Told {

@@ -15,9 +15,8 @@ namespace {
 constexpr double kShortestHealthy = 30; ///< seconds
 constexpr double kHealthyIntervals = 3;
 
-void set_rules(ServeRules& rules, std::uint64_t interval_ns) {
-    rules.interval_s = static_cast<double>(interval_ns) / static_cast<double>(kNanosPerSecond);
-    rules.healthy_s = std::max(kShortestHealthy, kHealthyIntervals * rules.interval_s);
+double healthy_s(double interval_s) {
+    return std::max(kShortestHealthy, kHealthyIntervals * interval_s);
 }
 
 /// Reads the secrets and the certificate.
@@ -28,7 +27,8 @@ Result<ServerSettings> server_settings(const Options& options) {
         return tl::unexpected(address.error());
     }
     settings.address = *address;
-    set_rules(settings.rules, options.interval_ns);
+    settings.rules.interval_s = static_cast<double>(options.interval_ns) / static_cast<double>(kNanosPerSecond);
+    settings.rules.healthy_s = healthy_s(settings.rules.interval_s);
     if (!options.listen_token_file.empty()) {
         const auto token = read_token_file(options.listen_token_file);
         if (!token) {
@@ -62,10 +62,8 @@ Result<Publisher> Publisher::open(const Options& options) {
     return Publisher(std::move(*server));
 }
 
-void Publisher::set_interval(std::uint64_t interval_ns) {
-    ServeRules rules;
-    set_rules(rules, interval_ns);
-    server_->set_interval(rules.interval_s, rules.healthy_s);
+void Publisher::set_interval(double interval_s) {
+    server_->set_interval(interval_s, healthy_s(interval_s));
 }
 
 void Publisher::ticked(std::uint64_t duration_ns) {

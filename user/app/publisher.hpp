@@ -22,8 +22,8 @@ public:
     /// Hands over the newest reports. `kernel_bytes`: memory of the kernel's maps. `profiles`: what became of those pushed, where any are.
     void publish(std::vector<Report> reports, std::uint64_t kernel_bytes, std::optional<DeliveryCounts> profiles);
 
-    /// Reports come so often from now on.
-    void set_interval(std::uint64_t interval_ns);
+    /// Reports come so often from now on, which may be less often than they were asked for: to keep within memtrace's own budget.
+    void set_interval(double interval_s);
 
     [[nodiscard]] std::string url() const { return server_->url(); }
 

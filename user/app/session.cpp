@@ -116,6 +116,9 @@ void Session::take_knobs() {
     const auto& knobs = own_->knobs();
     times_->set_periods(knobs.tick_s, knobs.interval_s, knobs.snapshot_s, knobs.push_s);
     collector_->set_max_sites(knobs.max_sites);
+    if (publisher_) {
+        publisher_->set_interval(knobs.interval_s);
+    }
 }
 
 /// What is due at `now_ns`.
@@ -171,8 +174,8 @@ Status Session::loop() {
         if (auto status = work(now); !status) {
             return status;
         }
-        if (is_daemon()) {
-            serve_manager(now);
+        if (auto status = is_daemon() ? serve_manager(now) : Status(); !status) {
+            return status;
         }
     }
     return {};

@@ -1,6 +1,6 @@
 // Session, what is the daemon's alone: targets that come and go, the configuration read again, the service manager.
 #include <algorithm>
-#include <set>
+#include <map>
 
 #include "app/session_state.hpp"
 #include "base/clock.hpp"
@@ -14,23 +14,32 @@ constexpr std::uint64_t kLookEvery = 2 * kNanosPerSecond;
 constexpr std::uint64_t kLongestLook = kNanosPerSecond; ///< attaching to many newcomers: what else is due comes between
 constexpr std::uint64_t kYoung = kNanosPerSecond;       ///< such a process may not have its libraries yet
 
-/// Options that change while memtrace runs; all others take a restart.
-const std::set<std::string>& live_options() {
-    static const std::set<std::string> names{"interval",
-                                             "top",
-                                             "max-overhead",
-                                             "sample",
-                                             "out",
-                                             "output",
-                                             "snapshot-at",
-                                             "snapshot-dir",
-                                             "snapshot-keep",
-                                             "quiet",
-                                             "snapshot-interval",
-                                             "verbose",
-                                             "snapshot-format",
-                                             "config"};
-    return names;
+using Take = void (*)(Options& to, const Options& from);
+
+template <auto... kMembers>
+void take(Options& to, const Options& from) {
+    ((to.*kMembers = from.*kMembers), ...);
+}
+
+/// Options that change while memtrace runs, with what they are in; all others take a restart.
+const std::map<std::string, Take>& live_options() {
+    static const std::map<std::string, Take> options{
+        {"interval", take<&Options::interval_ns>},
+        {"top", take<&Options::top>},
+        {"max-overhead", take<&Options::max_overhead>},
+        {"sample", take<&Options::sample, &Options::sample_interval>},
+        {"out", take<&Options::out>},
+        {"output", take<&Options::output>},
+        {"snapshot-at", take<&Options::snapshot_at, &Options::snapshot_by_interval>},
+        {"snapshot-interval", take<&Options::snapshot_interval_ns, &Options::snapshot_by_interval>},
+        {"snapshot-dir", take<&Options::snapshot_dir>},
+        {"snapshot-keep", take<&Options::snapshot_keep>},
+        {"snapshot-format", take<&Options::snapshot_formats>},
+        {"quiet", take<&Options::quiet>},
+        {"verbose", take<&Options::verbose>},
+        {"config", take<>}, // what it has is compared by itself
+    };
+    return options;
 }
 
 using Settings = std::map<std::string, std::vector<std::string>>;
@@ -89,26 +98,6 @@ Result<Options> read_again(const Options& options) {
     constexpr std::string_view kBegin = "memtrace: ";
     const auto text = parsed.text.substr(0, parsed.text.find('\n'));
     return fail(text.starts_with(kBegin) ? text.substr(kBegin.size()) : text);
-}
-
-/// What of it can change while it runs.
-void take_live(Options& to, const Options& from) {
-    to.interval_ns = from.interval_ns;
-    to.top = from.top;
-    to.max_overhead = from.max_overhead;
-    to.sample = from.sample;
-    to.sample_interval = from.sample_interval;
-    to.out = from.out;
-    to.output = from.output;
-    to.snapshot_dir = from.snapshot_dir;
-    to.snapshot_at = from.snapshot_at;
-    to.snapshot_interval_ns = from.snapshot_interval_ns;
-    to.snapshot_by_interval = from.snapshot_by_interval;
-    to.snapshot_formats = from.snapshot_formats;
-    to.snapshot_keep = from.snapshot_keep;
-    to.quiet = from.quiet;
-    to.verbose = from.verbose;
-    to.targets = from.targets;
 }
 
 } // namespace
@@ -194,11 +183,13 @@ void Session::take_children() {
 }
 
 /// Once in each round of the loop.
-void Session::serve_manager(std::uint64_t now_ns) {
+Status Session::serve_manager(std::uint64_t now_ns) {
     take_children();
     if (reload_) {
         reload_ = false;
-        reload();
+        if (auto status = reload(); !status) {
+            return status;
+        }
     }
     if (now_ns >= next_look_ns_) {
         look_for_targets(now_ns);
@@ -207,22 +198,26 @@ void Session::serve_manager(std::uint64_t now_ns) {
     notify_.status(count == 0 ? "waiting for processes of its targets"
                               : "following " + std::to_string(count) + (count == 1 ? " process" : " processes"));
     notify_.feed(now_ns);
+    return {};
 }
 
-/// SIGHUP. What is wrong leaves everything as it was.
-void Session::reload() {
+/// SIGHUP. What is wrong with the configuration leaves everything as it was; an error is of tracing, as a tick's.
+Status Session::reload() {
     notify_.reloading();
     const auto next = read_again(options_);
     const auto alerts = next ? read_alert_config(next->configs) : tl::unexpected(next.error());
     const auto recipes = alerts ? read_recipes(next->configs) : tl::unexpected(alerts.error());
-    const auto status = recipes ? apply(*next, *alerts, *recipes) : Status(tl::unexpected(recipes.error()));
-    if (!status) {
-        say("the configuration stays as it was: " + status.error().message);
+    const auto governed = recipes ? apply(*next, *alerts, *recipes) : Result<bool>(tl::unexpected(recipes.error()));
+    if (!governed) {
+        say("the configuration stays as it was: " + governed.error().message);
     }
+    auto status = governed ? retarget(*governed) : Status();
     notify_.ready();
+    return status;
 }
 
-Status Session::apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes) {
+/// True: what tracing may take is another, which is the caller's to tell, as are targets.
+Result<bool> Session::apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes) {
     std::vector<std::string> changed;
     std::vector<std::string> later;
     for (const auto& name : differences(options_.settings, next.settings)) {
@@ -232,13 +227,19 @@ Status Session::apply(const Options& next, const AlertConfig& alerts, const std:
         later.emplace_back("recipes");
     }
     auto options = options_;
-    take_live(options, next);
+    for (const auto& [name, take_option] : live_options()) {
+        take_option(options, next);
+    }
+    options.targets = next.targets;
     if (!changed.empty()) {
         auto output = output_->reopen(options);
         if (!output) {
             return tl::unexpected(output.error());
         }
         output_ = std::move(*output);
+        times_.emplace(options, output_->has_snapshots(), monotonic_ns());
+        own_->change(options);
+        take_knobs();
     }
     const bool governed = options.sample != options_.sample || options.sample_interval != options_.sample_interval ||
                           options.max_overhead != options_.max_overhead;
@@ -255,21 +256,22 @@ Status Session::apply(const Options& next, const AlertConfig& alerts, const std:
         desk_->change(alerts_, !options.quiet);
     }
     options_ = std::move(options);
-    if (!changed.empty()) {
-        times_.emplace(options_, output_->has_snapshots(), monotonic_ns());
-        own_->change(options_);
-        take_knobs();
-    }
-    if (publisher_) {
-        publisher_->set_interval(options_.interval_ns);
-    }
     note("the configuration was read again; changed: " + (changed.empty() ? "nothing" : join(changed)) +
          (later.empty() ? "" : "; these take a restart: " + join(later)));
+    return governed;
+}
+
+/// What the configuration that was taken has tracing do. `governed`: as apply().
+Status Session::retarget(bool governed) {
     if (auto status = let_go(targets_->change(options_.targets)); !status) {
         return status;
     }
     next_look_ns_ = monotonic_ns();
-    return governed ? control_->change(governor_settings()) : Status();
+    if (!governed) {
+        return {};
+    }
+    collector_->set_contract_budget(contract_budget());
+    return control_->change(governor_settings());
 }
 
 /// Processes that no target names any more: their last figures, then we leave them as they are.

@@ -151,6 +151,13 @@ GovernorSettings Session::governor_settings() const {
     return settings;
 }
 
+/// As ContractCollector::keep_to.
+std::optional<double> Session::contract_budget() const {
+    return options_.sample == Options::Sample::automatic ? std::optional(options_.max_overhead)
+           : options_.sample == Options::Sample::fixed   ? std::optional(0.0)
+                                                         : std::nullopt;
+}
+
 void Session::watch_contract(AttachMethod method, const KernelFeatures& features) {
     const ContractLimits contract{.max_frames = options_.max_frames};
     std::optional<MappedCollector> recipes;
@@ -163,11 +170,9 @@ void Session::watch_contract(AttachMethod method, const KernelFeatures& features
             },
             [](const std::string& text) { say(text); });
     }
-    const auto budget = options_.sample == Options::Sample::automatic ? std::optional(options_.max_overhead)
-                        : options_.sample == Options::Sample::fixed   ? std::optional(0.0)
-                                                                      : std::nullopt;
     collector_->watch_contract([this, contract] { return ContractTracer::load(contract, tracer_->stack_maps()); },
-                               std::move(recipes), budget);
+                               std::move(recipes));
+    collector_->set_contract_budget(contract_budget());
 }
 
 /// With several processes, those that end or cannot be traced are left out with a word; one at least must remain.

@@ -42,6 +42,7 @@ private:
     Result<std::vector<std::int32_t>> find_targets() const;
     Status load(const KernelFeatures& features);
     [[nodiscard]] GovernorSettings governor_settings() const;
+    [[nodiscard]] std::optional<double> contract_budget() const;
     void watch_contract(AttachMethod method, const KernelFeatures& features);
     Status follow_targets(const std::vector<std::int32_t>& pids);
     Status launch();
@@ -72,9 +73,10 @@ private:
     [[nodiscard]] std::string about(std::int32_t pid) const;
     bool follow(const Targets::Newcomer& newcomer);
     void take_children();
-    void serve_manager(std::uint64_t now_ns);
-    void reload();
-    Status apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes);
+    Status serve_manager(std::uint64_t now_ns);
+    Status reload();
+    Result<bool> apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes);
+    Status retarget(bool governed);
     Status let_go(const std::vector<std::int32_t>& pids);
 
     void note(const std::string& text) const {

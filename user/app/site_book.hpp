@@ -27,7 +27,6 @@ public:
     static constexpr std::uint32_t kNone = ~std::uint32_t{0};
     [[nodiscard]] std::uint32_t find(std::uint64_t key) const;
     void add(std::uint64_t key, std::uint32_t value); ///< a key that is not there
-    [[nodiscard]] std::size_t size() const { return size_; }
 
 private:
     struct Entry {

@@ -17,24 +17,24 @@ std::string program_of(std::int32_t pid) {
     return std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/exe", gone).string();
 }
 
-} // namespace
+using PidsByName = std::map<std::string, std::vector<std::int32_t>>;
 
-std::vector<std::int32_t> Targets::find(std::size_t target, const std::map<std::string, std::vector<std::int32_t>>& by_comm,
-                                        const std::vector<std::string>& roots) {
-    const auto& [name, kind, value, follow] = targets_[target];
-    switch (kind) {
+std::vector<std::int32_t> find(const TargetConfig& target, const PidsByName& by_comm, const PidsByName& by_unit) {
+    switch (target.kind) {
     case TargetKind::pid_file:
-        return list_by_pid_file(value);
+        return list_by_pid_file(target.value);
     case TargetKind::cgroup:
-        return list_cgroup(value);
+        return list_cgroup(target.value);
     case TargetKind::unit:
-        return units_.try_emplace(name, value).first->second.list(roots);
+        return by_unit.at(target.value);
     case TargetKind::comm:
         break;
     }
-    const auto found = by_comm.find(value);
+    const auto found = by_comm.find(target.value);
     return found != by_comm.end() ? found->second : std::vector<std::int32_t>();
 }
+
+} // namespace
 
 bool Targets::is_refused(std::int32_t pid, std::uint64_t start_ticks) {
     const auto found = refused_.find(pid);
@@ -47,25 +47,26 @@ bool Targets::is_refused(std::int32_t pid, std::uint64_t start_ticks) {
 
 std::vector<Targets::Newcomer> Targets::look() {
     std::set<std::string> names;
-    bool units = false;
+    std::set<std::string> units;
     for (const auto& target : targets_) {
         if (target.kind == TargetKind::comm) {
             names.insert(target.value);
+        } else if (target.kind == TargetKind::unit) {
+            units.insert(target.value);
         }
-        units = units || target.kind == TargetKind::unit;
     }
     const auto by_comm = list_by_comm(names);
-    const auto roots = units ? cgroup_roots() : std::vector<std::string>();
+    const auto by_unit = units_.list(units, units.empty() ? std::vector<std::string>() : cgroup_roots());
     std::vector<Newcomer> newcomers;
     std::set<std::int32_t> met;
-    for (std::size_t i = 0; i < targets_.size(); ++i) {
-        for (const auto pid : find(i, by_comm, roots)) {
+    for (const auto& target : targets_) {
+        for (const auto pid : find(target, by_comm, by_unit)) {
             if (followed_.contains(pid) || !met.insert(pid).second) { // of two targets that name it, the first has it
                 continue;
             }
             const auto identity = read_process_identity(pid);
             if (identity && !identity->ended && !is_refused(pid, identity->start_ticks)) {
-                newcomers.push_back({pid, identity->start_ticks, targets_[i].name, targets_[i].follow});
+                newcomers.push_back({pid, identity->start_ticks, target.name, target.follow});
             }
         }
     }
@@ -96,7 +97,6 @@ std::vector<std::int32_t> Targets::change(std::vector<TargetConfig> targets) {
         }
     }
     targets_ = std::move(targets);
-    std::erase_if(units_, [&](const auto& entry) { return !kept.contains(entry.first); });
     refused_.clear();
     auto before = std::exchange(followed_, {});
     for (const auto& newcomer : look()) { // who is wanted still, perhaps by another target

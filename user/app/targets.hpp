@@ -40,7 +40,6 @@ public:
     [[nodiscard]] bool has(std::int32_t pid) const { return followed_.contains(pid); }
     /// The target's name; empty: that of a child whose parent was gone before it was seen.
     [[nodiscard]] std::string name_of(std::int32_t pid) const;
-    [[nodiscard]] const std::vector<TargetConfig>& targets() const { return targets_; }
 
 private:
     struct Refused {
@@ -49,12 +48,10 @@ private:
         bool seen = false;
     };
 
-    std::vector<std::int32_t> find(std::size_t target, const std::map<std::string, std::vector<std::int32_t>>& by_comm,
-                                   const std::vector<std::string>& roots);
     bool is_refused(std::int32_t pid, std::uint64_t start_ticks);
 
     std::vector<TargetConfig> targets_;
-    std::map<std::string, UnitCgroups> units_;     ///< by target
+    UnitCgroups units_;
     std::map<std::int32_t, std::string> followed_; ///< -> target
     std::map<std::int32_t, Refused> refused_;
 };

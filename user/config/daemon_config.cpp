@@ -58,15 +58,8 @@ Result<TargetConfig> read_target(const std::string& file, const toml::table& nod
 
 /// The value as on the command line, behind "--option"; nothing: it can be none.
 std::optional<std::string> text_of(const toml::node& value) {
-    std::string text;
-    if (const auto given = value.value_exact<std::string>()) {
-        text = *given;
-    } else if (const auto whole = value.value_exact<std::int64_t>()) {
-        text = std::to_string(*whole);
-    } else if (const auto real = value.value_exact<double>()) {
-        text = std::to_string(*real);
-    }
-    return text.empty() || text.find('\n') != std::string::npos ? std::nullopt : std::optional(text);
+    auto text = toml_text(value);
+    return !text || text->empty() || text->find('\n') != std::string::npos ? std::nullopt : text;
 }
 
 Result<TraceSetting> read_setting(const std::string& file, const toml::key& key, const toml::node& value) {
@@ -112,12 +105,12 @@ const char* target_kind_name(TargetKind kind) {
 }
 
 Result<DaemonConfig> parse_daemon_config(std::string_view text, const std::string& name) {
-    const auto parsed = toml::parse(text, name);
-    if (!parsed) {
-        return fail(toml_place(name, parsed.error().source()) + ": " + std::string(parsed.error().description()));
+    const auto document = parse_toml(text, name);
+    if (!document) {
+        return tl::unexpected(document.error());
     }
     DaemonConfig config;
-    TomlTable root(name, parsed.table());
+    TomlTable root(name, *document);
     const auto* const targets = root.tables("target");
     for (std::size_t i = 0; targets != nullptr && i < targets->size(); ++i) {
         auto target = read_target(name, *targets->get(i)->as_table());
@@ -136,7 +129,7 @@ Result<DaemonConfig> parse_daemon_config(std::string_view text, const std::strin
     if (config.targets.size() > kMaxTargets) {
         return fail(name + ": more than " + std::to_string(kMaxTargets) + " targets");
     }
-    auto status = read_trace(name, parsed.table(), config);
+    auto status = read_trace(name, *document, config);
     return status ? Result<DaemonConfig>(std::move(config)) : tl::unexpected(status.error());
 }
 

@@ -27,14 +27,19 @@ struct Unit {
 };
 constexpr Unit kUnits[] = {{"", 1}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"min", 60}, {"h", 3600}, {"d", 86400}};
 
-/// Turns a text into a duration while CLI11 validates, so that its error names the option.
-CLI::Validator duration_validator() {
+/// What `parse` accepts: a text is tried while CLI11 validates, so that its error names the option.
+template <typename Parse>
+CLI::Validator parsed_by(Parse parse, const char* kind) {
     return CLI::Validator(
-        [](std::string& text) {
-            const auto parsed = parse_duration(text);
-            return parsed ? std::string() : parsed.error().message;
+        [parse](std::string& text) {
+            const auto value = parse(text);
+            return value ? std::string() : value.error().message;
         },
-        "DURATION");
+        kind);
+}
+
+CLI::Validator duration_validator() {
+    return parsed_by(parse_duration, "DURATION");
 }
 
 /// A number as people write it. CLI11 would take an empty text for 0 and a leading zero for octal.
@@ -94,24 +99,6 @@ CLI::Validator resources_validator() {
         "LIST");
 }
 
-CLI::Validator size_validator() {
-    return CLI::Validator(
-        [](std::string& text) {
-            const auto size = parse_size(text);
-            return size ? std::string() : size.error().message;
-        },
-        "SIZE");
-}
-
-CLI::Validator percent_validator() {
-    return CLI::Validator(
-        [](std::string& text) {
-            const auto share = parse_percent(text);
-            return share ? std::string() : share.error().message;
-        },
-        "PERCENT");
-}
-
 /// What `parse` accepts, or "none".
 template <typename Parse>
 CLI::Validator budget_validator(Parse parse, const char* kind) {
@@ -121,24 +108,6 @@ CLI::Validator budget_validator(Parse parse, const char* kind) {
             return text == "none" || value ? std::string() : value.error().message + ", or none";
         },
         kind);
-}
-
-CLI::Validator address_validator() {
-    return CLI::Validator(
-        [](std::string& text) {
-            const auto address = parse_listen_address(text);
-            return address ? std::string() : address.error().message;
-        },
-        "ADDR:PORT");
-}
-
-CLI::Validator schedule_validator() {
-    return CLI::Validator(
-        [](std::string& text) {
-            const auto schedule = parse_schedule(text);
-            return schedule ? std::string() : schedule.error().message;
-        },
-        "TIME");
 }
 
 /// Texts of options that need a second look after parsing.
@@ -199,7 +168,7 @@ void add_listen_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--listen", options.listen,
                    "serve metrics for Prometheus (/metrics), reports (/api/report) and a page to look at (/) there, as on "
                    "127.0.0.1:9464 or [::1]:9464 (default: nothing is served)")
-        ->check(address_validator());
+        ->check(parsed_by(parse_listen_address, "ADDR:PORT"));
     app.add_option(
            "--listen-token-file", options.listen_token_file,
            "file with a token that readers show as \"Authorization: Bearer TOKEN\"; needed for all addresses but loopback")
@@ -216,23 +185,14 @@ void add_history_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--history-keep", raw.history_keep, "how long it is kept there; it is thinned from six hours of age on (30d)")
         ->check(duration_validator());
     app.add_option("--history-size", raw.history_size, "size of that file at which the oldest goes (1GiB)")
-        ->check(size_validator());
-}
-
-CLI::Validator push_target_validator() {
-    return CLI::Validator(
-        [](std::string& text) {
-            const auto target = parse_push_target(text);
-            return target ? std::string() : target.error().message;
-        },
-        "URL");
+        ->check(parsed_by(parse_size, "SIZE"));
 }
 
 void add_push_options(CLI::App& app, Options& options, RawTexts& raw) {
     app.add_option("--push-profiles", options.push_profiles,
                    "send the live heap to a store of profiles, as pprof: pyroscope+http://HOST:4040 or parca+http://HOST:7070 "
                    "(default: nothing is sent)")
-        ->check(push_target_validator());
+        ->check(parsed_by(parse_push_target, "URL"));
     app.add_option("--push-interval", raw.push_interval, "time between profiles (15s); one more at the end")
         ->check(duration_validator());
     app.add_option("--push-header-file", options.push_header_file,
@@ -268,12 +228,13 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
                    "--max-overhead (auto)")
         ->check(sample_validator());
     app.add_option("--max-overhead", raw.max_overhead, "share of the target's CPU time that --sample auto may take (5%)")
-        ->check(percent_validator());
+        ->check(parsed_by(parse_percent, "PERCENT"));
     app.add_option("--own-cpu", raw.own_cpu,
                    "share of a core that memtrace itself may take, over a minute, before it does less (1%)")
         ->check(budget_validator(parse_percent, "PERCENT|none"));
     app.add_option("--own-memory", raw.own_memory,
-                   "memory that memtrace itself may hold before it does less (512MiB, or 2% of the machine's)")
+                   "memory that memtrace itself may hold before it does less (512MiB, or 2% of the machine's, half of its "
+                   "cgroup's limit at most)")
         ->check(budget_validator(parse_size, "SIZE|none"));
     app.add_option("--allocator", options.allocator,
                    "auto, libc, jemalloc, tcmalloc, mimalloc, program, a library's file name, or otel_memory: what the program "
@@ -312,7 +273,7 @@ void add_trace_options(CLI::App& app, Options& options, RawTexts& raw) {
            "--snapshot-at", raw.snapshot_at,
            "snapshots at that local time: \"03:00\", \"mon-fri 22:30\", \"*:15\"; may be given more than once. With it, only "
            "a --snapshot-interval that is given counts")
-        ->check(schedule_validator())
+        ->check(parsed_by(parse_schedule, "TIME"))
         ->expected(1)
         ->take_all();
     app.add_option("--snapshot-format", options.snapshot_formats, "any of json, pprof, folded, text, with commas (json)")
@@ -385,7 +346,7 @@ void add_subcommands(CLI::App& app, Options& options, RawTexts& raw) {
     probes->add_option("--allocator", options.allocator, "as for tracing")->type_name("NAME");
     add_config_option(*probes, options);
     probes->add_option("--max-overhead", raw.max_overhead, "what to tell the mode for, as for tracing (5%)")
-        ->check(percent_validator());
+        ->check(parsed_by(parse_percent, "PERCENT"));
     probes->add_option("--duration", raw.duration, "count calls for so long (default: 200ms; up to 1s where there are few)")
         ->check(duration_validator());
     probes->callback([&options] { options.command = Command::probes; });

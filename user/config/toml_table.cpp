@@ -16,6 +16,17 @@ Result<toml::table> parse_toml(std::string_view text, const std::string& file) {
     return std::move(parsed).table();
 }
 
+std::optional<std::string> toml_text(const toml::node& value) {
+    if (auto text = value.value_exact<std::string>()) {
+        return text;
+    }
+    if (const auto whole = value.value_exact<std::int64_t>()) {
+        return std::to_string(*whole);
+    }
+    const auto real = value.value_exact<double>();
+    return real ? std::optional(std::to_string(*real)) : std::nullopt;
+}
+
 std::string toml_place(const std::string& file, const toml::source_region& source) {
     return file + ":" + std::to_string(source.begin.line);
 }
@@ -106,17 +117,11 @@ std::optional<std::string> TomlTable::value(const char* key) {
     if (node == nullptr) {
         return std::nullopt;
     }
-    if (const auto text = node->value_exact<std::string>()) {
-        return text;
+    auto text = toml_text(*node);
+    if (!text) {
+        complain(key, "is neither a number nor a text");
     }
-    if (const auto whole = node->value_exact<std::int64_t>()) {
-        return std::to_string(*whole);
-    }
-    if (const auto real = node->value_exact<double>()) {
-        return std::to_string(*real);
-    }
-    complain(key, "is neither a number nor a text");
-    return std::nullopt;
+    return text;
 }
 
 const toml::array* TomlTable::tables(const char* key) {

@@ -73,6 +73,9 @@ private:
 /// The document that `text`, of `file`, holds. Bad TOML is an error of one line, "file:line: ...".
 Result<toml::table> parse_toml(std::string_view text, const std::string& file);
 
+/// A text, or a number as one.
+std::optional<std::string> toml_text(const toml::node& value);
+
 /// "file:line".
 std::string toml_place(const std::string& file, const toml::source_region& source);
 

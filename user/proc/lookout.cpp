@@ -25,30 +25,26 @@ bool is_directory(const std::string& path) {
     return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-void add_below(const std::string& root, const std::string& name, std::vector<std::string>& found) {
+std::string with_suffix(const std::string& unit) {
+    const bool has_one =
+        std::any_of(std::begin(kSuffixes), std::end(kSuffixes), [&](const char* suffix) { return unit.ends_with(suffix); });
+    return has_one ? unit : unit + kSuffixes[0];
+}
+
+/// Adds the directories below `root` to the lists that `found` has for their names.
+void add_below(const std::string& root, const std::multimap<std::string, std::vector<std::string>*>& found) {
     std::error_code error;
     std::filesystem::recursive_directory_iterator entry(root, error);
     for (const std::filesystem::recursive_directory_iterator end; !error && entry != end; entry.increment(error)) {
         std::error_code gone;
-        if (entry->is_directory(gone) && entry->path().filename() == name) {
-            found.push_back(entry->path());
-            entry.disable_recursion_pending(); // what is below belongs to it
+        const auto [begin, last] = found.equal_range(entry->path().filename());
+        if (begin != last && entry->is_directory(gone)) { // and goes on below it: a user's manager is a unit that has units
+            std::for_each(begin, last, [&](const auto& unit) { unit.second->push_back(entry->path()); });
         }
     }
 }
 
 } // namespace
-
-std::map<std::string, std::vector<std::int32_t>> list_by_comm(const std::set<std::string>& names) {
-    std::map<std::string, std::vector<std::int32_t>> found;
-    for (const auto pid : names.empty() ? std::vector<std::int32_t>() : list_processes()) {
-        const auto text = read_file("/proc/" + std::to_string(pid) + "/comm");
-        if (auto comm = text ? text->substr(0, text->find('\n')) : ""; names.contains(comm) && pid != ::getpid()) {
-            found[comm].push_back(pid);
-        }
-    }
-    return found;
-}
 
 std::vector<std::int32_t> list_by_pid_file(const std::string& path) {
     const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)); // which a pipe would make wait else
@@ -77,26 +73,30 @@ std::vector<std::string> cgroup_roots() {
     return found.empty() ? std::vector{root} : found;
 }
 
-UnitCgroups::UnitCgroups(std::string unit) : unit_(std::move(unit)) {
-    if (std::none_of(std::begin(kSuffixes), std::end(kSuffixes), [&](const char* suffix) { return unit_.ends_with(suffix); })) {
-        unit_ += kSuffixes[0];
-    }
-}
-
-std::vector<std::int32_t> UnitCgroups::list(const std::vector<std::string>& roots) {
-    std::erase_if(directories_, [](const std::string& directory) { return !is_directory(directory); });
-    if (directories_.empty()) {
-        for (const auto& root : roots) {
-            add_below(root, unit_, directories_);
+UnitCgroups::Pids UnitCgroups::list(const std::set<std::string>& units, const std::vector<std::string>& roots) {
+    std::erase_if(directories_, [&](const auto& entry) { return !units.contains(entry.first); });
+    std::multimap<std::string, std::vector<std::string>*> missing; // two may be one: "a" and "a.service"
+    for (const auto& unit : units) {
+        auto& directories = directories_[unit];
+        std::erase_if(directories, [](const std::string& directory) { return !is_directory(directory); });
+        if (directories.empty()) {
+            missing.emplace(with_suffix(unit), &directories);
         }
     }
-    std::vector<std::int32_t> found;
-    for (const auto& directory : directories_) {
-        const auto pids = list_cgroup(directory);
-        found.insert(found.end(), pids.begin(), pids.end());
+    if (!missing.empty()) {
+        for (const auto& root : roots) {
+            add_below(root, missing);
+        }
     }
-    std::sort(found.begin(), found.end());
-    found.erase(std::unique(found.begin(), found.end()), found.end());
+    Pids found;
+    for (const auto& [unit, directories] : directories_) {
+        std::set<std::int32_t> pids;
+        for (const auto& directory : directories) {
+            const auto there = list_cgroup(directory);
+            pids.insert(there.begin(), there.end());
+        }
+        found[unit].assign(pids.begin(), pids.end());
+    }
     return found;
 }
 

@@ -1,4 +1,4 @@
-// Finds processes that come and go, again and again: by a file with their number, by name, by cgroup, by unit of systemd. What is not there is
+// Finds processes that come and go, again and again: by a file with their number, by unit of systemd. What is not there is
 // no error.
 #pragma once
 
@@ -10,9 +10,6 @@
 
 namespace memtrace {
 
-/// The pids of each of these names, ascending; one pass over /proc, some 10 µs for each process of the machine.
-std::map<std::string, std::vector<std::int32_t>> list_by_comm(const std::set<std::string>& names);
-
 /// The process whose number begins the file. Nobody: there is no such file, no number in it, or the process of that number is younger than
 /// the file, which an earlier one of that number left behind.
 std::vector<std::int32_t> list_by_pid_file(const std::string& path);
@@ -20,17 +17,17 @@ std::vector<std::int32_t> list_by_pid_file(const std::string& path);
 /// Where cgroups are mounted on this machine, as far as systemd's units are in them.
 std::vector<std::string> cgroup_roots();
 
-/// A unit's cgroup directories, wherever they are below `roots`: in slices, in a user's manager, in a container.
+/// Cgroup directories of units, wherever they are below `roots`: in slices, in a user's manager, in a container.
 class UnitCgroups {
 public:
-    /// `unit`: without a suffix, a service.
-    explicit UnitCgroups(std::string unit);
-    /// Its processes now. The directories are looked for once, and again where they have gone, which a restart of the unit makes them.
-    std::vector<std::int32_t> list(const std::vector<std::string>& roots);
+    using Pids = std::map<std::string, std::vector<std::int32_t>>;
+
+    /// The processes now of each of `units`, which are services where they have no suffix. Their directories are looked for once, and again
+    /// where they have gone, which a restart of the unit makes them: in one walk for all units that have none.
+    Pids list(const std::set<std::string>& units, const std::vector<std::string>& roots);
 
 private:
-    std::string unit_;
-    std::vector<std::string> directories_;
+    std::map<std::string, std::vector<std::string>> directories_; ///< by unit
 };
 
 } // namespace memtrace

@@ -210,14 +210,19 @@ std::vector<std::int32_t> list_processes() {
     return pids;
 }
 
-Result<std::vector<std::int32_t>> find_by_comm(const std::string& name) {
-    std::vector<std::int32_t> found;
-    for (const auto pid : list_processes()) {
-        const auto comm = read_file(proc_path(pid, "comm"));
-        if (pid != ::getpid() && comm && comm->substr(0, comm->find('\n')) == name) {
-            found.push_back(pid);
+std::map<std::string, std::vector<std::int32_t>> list_by_comm(const std::set<std::string>& names) {
+    std::map<std::string, std::vector<std::int32_t>> found;
+    for (const auto pid : names.empty() ? std::vector<std::int32_t>() : list_processes()) {
+        const auto text = read_file(proc_path(pid, "comm"));
+        if (auto comm = text ? text->substr(0, text->find('\n')) : ""; names.contains(comm) && pid != ::getpid()) {
+            found[comm].push_back(pid);
         }
     }
+    return found;
+}
+
+Result<std::vector<std::int32_t>> find_by_comm(const std::string& name) {
+    auto found = list_by_comm({name})[name];
     if (found.empty()) {
         return fail("no process is called \"" + name + "\" (names are cut to 15 characters: see /proc/PID/comm)");
     }

@@ -2,10 +2,12 @@
 
 #include <dirent.h>
 #include <linux/magic.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <climits>
 #include <memory>
@@ -81,9 +83,15 @@ std::optional<std::uint64_t> count_descriptors(std::int32_t pid) {
     return static_cast<std::uint64_t>(status.st_size);
 }
 
-/// Not by prlimit(), which takes CAP_SYS_RESOURCE for processes of other users.
 std::uint64_t descriptor_limit(std::int32_t pid) {
     constexpr std::string_view kLine = "\nMax open files";
+    rlimit limits{};
+    if (::prlimit(pid, RLIMIT_NOFILE, nullptr, &limits) == 0) {
+        return limits.rlim_cur == RLIM_INFINITY ? 0 : limits.rlim_cur;
+    }
+    if (errno != EPERM) { // of other users' processes: it takes CAP_SYS_RESOURCE, the file does not
+        return 0;
+    }
     const auto text = read_file(proc_path(pid, "limits"));
     const auto line = text ? text->find(kLine) : std::string::npos;
     if (line == std::string::npos) {

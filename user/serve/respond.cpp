@@ -1,6 +1,5 @@
 #include "serve/respond.hpp"
 
-#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <sstream>
@@ -37,14 +36,8 @@ bool authorized(std::string_view authorization, const std::string& token) {
     return authorization.starts_with(kBearer) && equal_in_constant_time(authorization.substr(kBearer.size()), token);
 }
 
-/// To keep within its own budget memtrace may report less often than it was asked to.
-HttpResponse health(const ServeRules& rules, const Publication* publication, double age_s) {
-    constexpr double kIntervals = 3;
-    double healthy_s = rules.healthy_s;
-    if (publication != nullptr && !publication->reports.empty() && publication->reports.back().coverage.collector) {
-        healthy_s = std::max(healthy_s, kIntervals * publication->reports.back().coverage.collector->interval_s);
-    }
-    if (age_s <= healthy_s) {
+HttpResponse health(const ServeRules& rules, double age_s) {
+    if (age_s <= rules.healthy_s) {
         return refuse(200, "ok");
     }
     char text[64];
@@ -109,7 +102,7 @@ HttpResponse respond(const HttpRequest& request, const ServeRules& rules, const 
     }
     const bool page_asked = request.path == "/";
     if (request.path == "/healthz") {
-        return health(rules, publication, age_s);
+        return health(rules, age_s);
     }
     if (!page_asked && request.path != "/metrics" && request.path != "/api/report") {
         return refuse(404, "here are /, /metrics, /api/report and /healthz");

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <iterator>
 
+#include "base/path.hpp"
+
 namespace memtrace {
 
 namespace {
@@ -99,9 +101,7 @@ Status check_mark(const std::string& path, SqliteDatabase& database, bool may_be
 /// A copy on a read-only medium, or in a directory of somebody else's: readers could not lock it as they do, and need not, as it is whole
 /// where no log lies beside it.
 bool is_frozen(const std::string& path) {
-    const auto slash = path.rfind('/');
-    const auto directory = slash == std::string::npos ? std::string(".") : path.substr(0, slash + 1);
-    return ::access(directory.c_str(), W_OK) != 0 && ::access((path + "-wal").c_str(), F_OK) != 0;
+    return ::access(directory_of(path).c_str(), W_OK) != 0 && ::access((path + "-wal").c_str(), F_OK) != 0;
 }
 
 Status prepare_to_write(SqliteDatabase& database) {

@@ -18,6 +18,7 @@
 #include <sstream>
 
 #include "base/clock.hpp"
+#include "base/path.hpp"
 #include "base/write_all.hpp"
 #include "store/atomic_file.hpp"
 
@@ -26,11 +27,6 @@ namespace memtrace {
 namespace {
 
 constexpr ReportFormat kAllFormats[] = {ReportFormat::text, ReportFormat::json, ReportFormat::pprof, ReportFormat::folded};
-
-std::string directory_of(const std::string& path) {
-    const auto slash = path.rfind('/');
-    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
 
 /// Where a chain of symbolic links ends; `path` itself where it cannot be followed.
 std::string resolved(const std::string& path) {
