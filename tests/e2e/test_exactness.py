@@ -240,6 +240,18 @@ def test_an_exit_right_after_an_exec_keeps_its_figures(tmp_path):
         assert launched.report["process"]["state"] == "exited"
 
 
+def test_what_probes_cost_after_an_exec_is_of_the_new_image(tmp_path):
+    """The kernel half counts on through an exec. env becomes the target."""
+    busy = ["--interval", "200ms", "--", "env", TARGETS / "spin", "--seconds", "300"]
+    with Memtrace.start(tmp_path, *busy) as memtrace:
+        report = memtrace.wait_report(
+            lambda report: report["process"]["comm"] == "spin" and report["coverage"]["overhead"]["hits_per_s"] > 10_000
+        )
+        os.kill(report["process"]["pid"], signal.SIGKILL)
+        memtrace.last_reports()
+    assert 0 < report["coverage"]["overhead"]["ratio"] < 1, report["coverage"]["overhead"]
+
+
 # ---- allocators -----------------------------------------------------------------------------------------------------------------
 
 PRELOADED = {"libjemalloc": "jemalloc", "libtcmalloc_minimal": "tcmalloc", "libmimalloc": "mimalloc"}

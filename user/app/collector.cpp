@@ -147,9 +147,8 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
     if (auto status = tracer_.watch(process.key, watch_allocations_ && !told, watch_frees_ && !told); !status) {
         return status;
     }
-    process.counters = tracer_.read_counters(process.key);
-    process.load_counters = process.counters;
-    sample_usage(pid, process, process.counters); // what rates begin with
+    process.load_counters = tracer_.read_counters(process.key); // those of the kernel half, which counts on through an exec
+    sample_usage(pid, process, process.counters);               // what rates begin with
     learn_modules(pid, process, *mappings);
     return {};
 }
