@@ -370,9 +370,7 @@ Status read_living(int map_fd, std::set<mt_process_key>& dead, const Owner& owne
             visit(key, value);
         }
     });
-    for (const auto& key : doomed) {
-        bpf_map_delete_elem(map_fd, &key);
-    }
+    delete_keys(map_fd, doomed);
     if (status) {
         dead.clear();
     }
