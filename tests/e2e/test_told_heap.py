@@ -188,6 +188,22 @@ def test_auto_listens_in_the_place_of_windows(tmp_path):
         wait_until(lambda: set(semaphores(target.pid, LIBRARY).values()) == {0}, "the semaphores fall")
 
 
+def test_an_allocator_that_comes_late_is_not_probed_where_the_program_is_listened_to(tmp_path):
+    with Target.start("spin", ["--seconds", "0", "--hold", "--late"], env={"LD_PRELOAD": str(LIBRARY)}) as target, \
+            Memtrace.attach(tmp_path, target.ready(), "--sample", "auto", "--interval", "200ms") as memtrace:
+        target.go()
+        memtrace.wait_said("tells of a sample of its heap itself")
+        before = memtrace.wait_report(lambda report: counters(report)["told_heap_hits"] > 0)
+        target.send("load")
+        assert target.read_line() == "note loaded 1"
+        memtrace.wait_report(lambda report: any("liballocator.so" in source for source in report["coverage"]["sources"]))
+        target.send("use it")
+        assert target.truth().notes["late"] > 0
+        report = memtrace.stop()
+    assert counters(report)["hits_enter"] == counters(before)["hits_enter"]
+    assert {site["allocator"] for site in report["sites"] if site["live_objects"]} <= {"otel_memory"}
+
+
 def test_launched_from_the_first_instruction(tmp_path):
     launched = Launched.run(tmp_path, "told_heap", ["--count", "5000"], options=TOLD, hold=True)
     assert max(map(abs, errors_of(launched.report, launched.truth))) < LARGEST_Z

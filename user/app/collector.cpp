@@ -143,8 +143,7 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
     sink_(process.started);
     tell_mode(process);
     tracer_.set_sampling(process.key, knobs_.interval_bytes);
-    const bool told = listens(pid);
-    if (auto status = tracer_.watch(process.key, watch_allocations_ && !told, watch_frees_ && !told); !status) {
+    if (auto status = set_probes(pid, process); !status) {
         return status;
     }
     process.load_counters = tracer_.read_counters(process.key); // those of the kernel half, which counts on through an exec

@@ -57,7 +57,7 @@ Status Collector::listen(std::int32_t pid, Followed& process) {
     const auto sources = told_->sources(pid);
     process.started.sources.insert(process.started.sources.end(), sources.begin(), sources.end());
     process.unwatched_ns = monotonic_ns(); // what probes on its allocator have seen may be freed unseen
-    return tracer_.watch(process.key, false, false);
+    return set_probes(pid, process);
 }
 
 /// Told of as soon as the records say more than is known, by a hundredth: the last bits are those of rounded weights.

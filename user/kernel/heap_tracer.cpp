@@ -46,6 +46,12 @@ struct AttachedProcess {
     bool used = false;
     std::int32_t pid = 0;
     std::vector<ProgramTargets> programs;
+    bool allocations = true; ///< as watch() was told last
+    bool frees = true;
+
+    [[nodiscard]] bool wants(ProbeRole role) const {
+        return role == ProbeRole::hook || (role == ProbeRole::free ? frees : allocations);
+    }
 };
 
 /// The programs whose time counts, in the order in which the timer has them.
@@ -261,7 +267,7 @@ Result<mt_process_key> HeapTracer::add_process(std::int32_t pid, bool follow) {
 Status HeapTracer::attach(mt_process_key process, std::int32_t pid, const ProbeObject& object) {
     auto& attached = impl_->processes[MT_PROCESS_SLOT(process)];
     for (auto& step : impl_->plan(process, pid, object)) {
-        if (auto status = impl_->attach(step); !status) {
+        if (auto status = attached.wants(step.role) ? impl_->attach(step) : Status(); !status) {
             return status;
         }
         attached.programs.push_back(std::move(step));
@@ -272,18 +278,20 @@ Status HeapTracer::attach(mt_process_key process, std::int32_t pid, const ProbeO
 /// A signal that ends us while the kernel takes breakpoints out of the target makes it leave them there (until they are hit next).
 Status HeapTracer::watch(mt_process_key process, bool allocations, bool frees) {
     const SignalGuard guard;
-    auto& programs = impl_->processes[MT_PROCESS_SLOT(process)].programs;
+    auto& attached = impl_->processes[MT_PROCESS_SLOT(process)];
+    attached.allocations = allocations;
+    attached.frees = frees;
     // A block whose allocation is seen must not be freed unseen: frees come first and go last.
-    for (const auto& [role, wanted] : {std::pair{ProbeRole::allocation, allocations}, std::pair{ProbeRole::free, frees}}) {
-        for (auto& step : programs) {
-            if (step.role == role && !wanted) {
+    for (const auto role : {ProbeRole::allocation, ProbeRole::free}) {
+        for (auto& step : attached.programs) {
+            if (step.role == role && !attached.wants(role)) {
                 step.links.clear();
             }
         }
     }
-    for (const auto& [role, wanted] : {std::pair{ProbeRole::free, frees}, std::pair{ProbeRole::allocation, allocations}}) {
-        for (auto& step : programs) {
-            if (step.role != role || !wanted || !step.links.empty()) {
+    for (const auto role : {ProbeRole::free, ProbeRole::allocation}) {
+        for (auto& step : attached.programs) {
+            if (step.role != role || !attached.wants(role) || !step.links.empty()) {
                 continue;
             }
             if (auto status = impl_->attach(step); !status) {
