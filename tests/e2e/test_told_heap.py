@@ -67,6 +67,12 @@ def errors_of(report, truth, interval=INTERVAL):
     return errors
 
 
+def check_total(report, truth):
+    known = math.sqrt(sum(size * (weight(size / count) - size / count) for size, count in truth.leaks.values()))
+    assert abs(report["totals"]["live_bytes"] - truth.live[0]) < LARGEST_Z * known
+    assert any(source.startswith("otel_memory:") for source in report["coverage"]["sources"])
+
+
 def test_estimates_of_many_programs_are_unbiased_and_their_errors_known(tmp_path):
     """16 programs with draws of their own, followed by one memtrace."""
     programs = [Target.start("told_heap", ["--count", "20000", "--older", "50"]) for _ in range(16)]
@@ -136,10 +142,12 @@ def test_a_program_without_an_allocator_that_can_be_found_is_listened_to_unasked
     with Target.start("told_heap_stripped") as target, Memtrace.attach(tmp_path, target.ready(), "--sample", "auto") as memtrace:
         target.go()
         truth = target.truth()
-        report = memtrace.stop()
-    known = math.sqrt(sum(size * (weight(size / count) - size / count) for size, count in truth.leaks.values()))
-    assert abs(report["totals"]["live_bytes"] - truth.live[0]) < LARGEST_Z * known
-    assert any(source.startswith("otel_memory:") for source in report["coverage"]["sources"])
+        check_total(memtrace.stop(), truth)
+
+
+def test_such_a_program_is_listened_to_from_its_first_instruction(tmp_path):
+    launched = Launched.run(tmp_path, "told_heap_stripped", ["--count", "5000"], options=["--sample", "auto"], hold=True)
+    check_total(launched.report, launched.truth)
 
 
 def test_a_program_whose_allocator_is_probed_is_not_listened_to(tmp_path):
