@@ -14,6 +14,7 @@
 #include "base/signal_guard.hpp"
 #include "bpf/memtrace.skel.h"
 #include "bpf/signature.h"
+#include "kernel/dead_stacks.hpp"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
 #include "kernel/pending_returns.hpp"
@@ -75,6 +76,7 @@ struct HeapTracer::Impl {
     // Images that have ended, and whose blocks and sites lie in the maps still: looking for them is a walk over a whole map.
     std::set<mt_process_key> dead_in_live;
     std::set<mt_process_key> dead_in_sites;
+    std::optional<DeadStacks> dead_stacks;
 
     Impl() = default;
     Impl(const Impl&) = delete;
@@ -99,6 +101,17 @@ struct HeapTracer::Impl {
         overflow.process = key;
         overflow.function = MT_SITE_OVERFLOW;
         bpf_map_update_elem(fd(skeleton->maps.sites), &site_key, &overflow, BPF_ANY);
+    }
+
+    void forget_stacks() {
+        if (!dead_stacks->many()) {
+            return;
+        }
+        dead_stacks->take_out();
+        std::set<std::uint64_t> named;
+        const auto status = read_map<std::uint64_t, mt_site>(fd(skeleton->maps.sites),
+                                                             [&](auto, const mt_site& site) { named.insert(site.stack); });
+        dead_stacks->settle(status ? &named : nullptr);
     }
 
     void configure() {
@@ -157,6 +170,7 @@ struct HeapTracer::Impl {
         }
         slots = std::move(*table);
         processes.resize(limits.max_processes);
+        dead_stacks.emplace(fd(skeleton->maps.stacks), limits.max_stacks);
         shards.emplace(fd(skeleton->maps.unwind_shards), max_shards());
         planner = ProbePlanner(costs.long_nops);
         const auto& progs = skeleton->progs;
@@ -367,13 +381,14 @@ void HeapTracer::forget_image(mt_process_key process) {
 
 namespace {
 
-/// As read_map, but entries of `dead` are deleted, not visited; then there are none.
-template <typename Key, typename Value, typename Owner, typename Visit>
-Status read_living(int map_fd, std::set<mt_process_key>& dead, const Owner& owner, const Visit& visit) {
+/// As read_map, but entries of `dead` are deleted, and go to `bury` in the place of `visit`; then there are none.
+template <typename Key, typename Value, typename Owner, typename Bury, typename Visit>
+Status read_living(int map_fd, std::set<mt_process_key>& dead, const Owner& owner, const Bury& bury, const Visit& visit) {
     std::vector<Key> doomed;
     auto status = read_map<Key, Value>(map_fd, [&](const Key& key, const Value& value) {
         if (!dead.empty() && dead.contains(owner(key, value))) {
             doomed.push_back(key);
+            bury(value);
         } else {
             visit(key, value);
         }
@@ -392,19 +407,22 @@ void HeapTracer::adopt_key(mt_process_key process) {
 }
 
 Status HeapTracer::read_sites(const std::function<void(std::uint64_t, const mt_site&)>& visit) const {
-    return read_living<std::uint64_t, mt_site>(
+    auto status = read_living<std::uint64_t, mt_site>(
         impl_->fd(impl_->skeleton->maps.sites), impl_->dead_in_sites, [](auto, const mt_site& site) { return site.process; },
-        visit);
+        [this](const mt_site& site) { impl_->dead_stacks->add(site.stack); }, visit);
+    impl_->forget_stacks();
+    return status;
 }
 
 Status HeapTracer::read_live(const std::function<void(const mt_live_key&, const mt_live_block&)>& visit) const {
     return read_living<mt_live_key, mt_live_block>(
         impl_->fd(impl_->skeleton->maps.live), impl_->dead_in_live, [](const mt_live_key& key, auto) { return key.process; },
-        visit);
+        [](const auto&) {}, visit);
 }
 
 std::optional<mt_stack> HeapTracer::read_stack(std::uint64_t key) const {
-    return read_stack_map(impl_->fd(impl_->skeleton->maps.stacks), key);
+    const auto stack = read_stack_map(impl_->fd(impl_->skeleton->maps.stacks), key);
+    return stack ? stack : impl_->dead_stacks->find(key);
 }
 
 mt_counters HeapTracer::read_counters(mt_process_key process) const {
