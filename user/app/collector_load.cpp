@@ -23,7 +23,7 @@ void Collector::set_mode(const GovernorKnobs& knobs, double budget, const std::s
     budget_ = budget;
     mode_reason_ = reason;
     for (auto& [pid, process] : followed_) {
-        if (told_ && !told_->listens(pid) && told_->has_probes(pid) && prefers_told(process, false)) {
+        if (told_ && told_->can_listen(pid) && prefers_told(process, false)) {
             if (auto status = listen(pid, process); !status) {
                 say(status.error().message);
             } else {
