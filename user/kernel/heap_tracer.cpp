@@ -76,6 +76,7 @@ struct HeapTracer::Impl {
     // Images that have ended, and whose blocks and sites lie in the maps still: looking for them is a walk over a whole map.
     std::set<mt_process_key> dead_in_live;
     std::set<mt_process_key> dead_in_sites;
+    std::uint64_t dead_calls = 0; ///< of dead_in_live, that may have left a block
     std::optional<DeadStacks> dead_stacks;
 
     Impl() = default;
@@ -369,10 +370,12 @@ void HeapTracer::remove_process(mt_process_key process) {
 /// Its entries are in nobody's way, so they go when the maps are read anyway; at once where they may be many.
 void HeapTracer::forget_image(mt_process_key process) {
     constexpr std::size_t kMostDead = 64;
-    constexpr std::uint64_t kFewReturns = 20'000;
+    const std::uint64_t few_calls = impl_->limits.max_live / 16;
+    const auto counters = read_counters(process);
     impl_->dead_in_live.insert(process);
     impl_->dead_in_sites.insert(process);
-    if (impl_->dead_in_live.size() >= kMostDead || read_counters(process).value[MT_COUNTER_hits_return] > kFewReturns) {
+    impl_->dead_calls += counters.value[MT_COUNTER_hits_return] + counters.value[MT_COUNTER_told_heap_hits];
+    if (impl_->dead_in_live.size() >= kMostDead || impl_->dead_calls > few_calls) {
         const auto ignore = [](const auto&, const auto&) {};
         (void)read_live(ignore);
         (void)read_sites(ignore);
@@ -415,9 +418,11 @@ Status HeapTracer::read_sites(const std::function<void(std::uint64_t, const mt_s
 }
 
 Status HeapTracer::read_live(const std::function<void(const mt_live_key&, const mt_live_block&)>& visit) const {
-    return read_living<mt_live_key, mt_live_block>(
+    auto status = read_living<mt_live_key, mt_live_block>(
         impl_->fd(impl_->skeleton->maps.live), impl_->dead_in_live, [](const mt_live_key& key, auto) { return key.process; },
         [](const auto&) {}, visit);
+    impl_->dead_calls = status ? 0 : impl_->dead_calls;
+    return status;
 }
 
 std::optional<mt_stack> HeapTracer::read_stack(std::uint64_t key) const {
