@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from memtrace_runner import live_total, read_reports, wait_for_report
+from memtrace_runner import counters, live_total, read_reports, wait_for_report
 from targets import TARGETS, Target
 from tracer import Tracer, breakpoints, run_memtrace, wait_until
 
@@ -69,6 +69,24 @@ def test_targets_come_and_go_by_name(tmp_path):
             with Target.start(path, ["--ops", "2000"]) as target:
                 traced_to_its_end(tmp_path, tracer, target, "db")
         assert tracer.end(signal.SIGTERM).status == 0
+
+
+def test_stacks_of_programs_that_have_ended_make_room_for_others(tmp_path):
+    """75,000 on the heap and as many of the pages tier, of which the kernel half has room for 65,536 and 16,384 at once. memtrace is killed in the
+    end: its last report would be of 0.7 GB."""
+    path = program(tmp_path, "many_stacks")
+    with daemon(write_config(tmp_path, [by_comm(path)], trace='own-cpu = "none"')) as tracer:
+        for _ in range(5):
+            with Target.start(path) as target:
+                pid = target.ready()
+                # Since a report of it there was a look at the maps.
+                wait_report(tmp_path, lambda report, pid=pid: report["process"]["pid"] == pid, tracer)
+                traced_to_its_end(tmp_path, tracer, target, "db")
+        reports = [report for report in read_reports(tmp_path / "reports.json") if report["process"]["pid"] == pid]
+    for key in ("stacks_full", "pages_stacks_full", "sites_full"):
+        assert counters(reports[-1])[key] == 0, key
+    leaking = [site for site in reports[-1]["sites"] if site["live_objects"]]
+    assert leaking and not any(site["stack_truncated"] for site in leaking)
 
 
 def test_what_is_there_already_is_followed_at_once(tmp_path):

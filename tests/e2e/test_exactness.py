@@ -112,7 +112,7 @@ CASES = [
 ALSO_BY_OTHER_MEANS = {"dlopen_late", "exception_crew", "exec_self", "family", "fork_child", "longjmp_out", "own_malloc", "realloc_cases", "thread_exit"}
 
 # They have tests of their own below or in other files, or nothing to be exact about: spin is for benchmarks.
-WITHOUT_CASE = {"spin", "stacks", "static_stripped", "map_pages", "map_pages_stripped", "contract", "holder", "preload_cases", "descriptors",
+WITHOUT_CASE = {"spin", "stacks", "many_stacks", "static_stripped", "map_pages", "map_pages_stripped", "contract", "holder", "preload_cases", "descriptors",
                 "sdk_cases", "site_paths", "told_flood", "told_heap", "told_heap_stripped", "told_stacks"}  # fmt: skip
 
 
@@ -238,6 +238,18 @@ def test_an_exit_right_after_an_exec_keeps_its_figures(tmp_path):
         launched = Launched.run(tmp_path, "exec_self")
         assert live_total(launched.report) == launched.truth.leaks["leak_after_exec"]
         assert launched.report["process"]["state"] == "exited"
+
+
+def test_what_probes_cost_after_an_exec_is_of_the_new_image(tmp_path):
+    """The kernel half counts on through an exec. env becomes the target."""
+    busy = ["--interval", "200ms", "--", "env", TARGETS / "spin", "--seconds", "300"]
+    with Memtrace.start(tmp_path, *busy) as memtrace:
+        report = memtrace.wait_report(
+            lambda report: report["process"]["comm"] == "spin" and report["coverage"]["overhead"]["hits_per_s"] > 10_000
+        )
+        os.kill(report["process"]["pid"], signal.SIGKILL)
+        memtrace.last_reports()
+    assert 0 < report["coverage"]["overhead"]["ratio"] < 1, report["coverage"]["overhead"]
 
 
 # ---- allocators -----------------------------------------------------------------------------------------------------------------

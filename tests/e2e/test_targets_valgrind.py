@@ -80,7 +80,7 @@ CASES = [
 # What map_pages keeps is mostly no block of malloc.
 # They tell of other things than blocks: test_contract.py, test_holder.py, test_preload.py and test_descriptors.py hold them to that.
 TELLS_OTHERWISE = {"contract", "holder", "preload_cases", "descriptors", "sdk_cases", "site_paths", "told_flood", "told_stacks"}
-WITHOUT_VALGRIND = {"static_malloc", "static_stripped", "map_pages", "map_pages_stripped", "told_heap", "told_heap_stripped", *TELLS_OTHERWISE}
+WITHOUT_VALGRIND = {"static_malloc", "static_stripped", "map_pages", "map_pages_stripped", "told_heap", "told_heap_stripped", "many_stacks", *TELLS_OTHERWISE}
 
 
 @dataclass

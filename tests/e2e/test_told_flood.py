@@ -4,6 +4,8 @@
 import math
 import signal
 
+import pytest
+
 from memtrace_runner import Memtrace, counters
 from targets import Target
 
@@ -67,15 +69,16 @@ def test_exact_hears_of_every_object_whatever_it_costs(tmp_path):
         assert report["references"]["sampled_one_in"] == 1 and counters(report)["contract_sampled_out"] == 0
 
 
-def test_stacks_that_are_known_make_room_for_others(tmp_path):
-    """27,000 different ones, of which the kernel half has room for 16,384 at once."""
-    rounds, stacks = 3, 9_000
+@pytest.mark.parametrize("orders", [("more", "more"), ("again", "more", "again", "more")], ids=" ".join)
+def test_stacks_that_are_known_make_room_for_others(tmp_path, orders):
+    """27,000 different ones, of which the kernel half has room for 16,384 at once. Those that come again, too."""
+    rounds, stacks = 1 + len(orders), 9_000
     with Target.start("told_stacks", ["--stacks", stacks]) as target, \
             Memtrace.attach(tmp_path, target.ready(), "--interval", "200ms") as memtrace:
         target.go()
-        for number in range(1, rounds + 1):
+        for number, order in enumerate([*orders, "enough"], 1):
             assert target.read_line() == f"note told {number * stacks}"
             report = memtrace.wait_report(lambda report, told=number * stacks + 1: counters(report)["contract_hits"] >= told)
-            target.send("more" if number < rounds else "enough")
+            target.send(order)
         assert counters(report)["contract_hits"] == rounds * stacks + 1 + 2  # and the answer to what is alive: its beginning, its end
         assert report["coverage"]["lost"] == {}

@@ -41,6 +41,11 @@ def errors_of(report, truth, interval=INTERVAL):
     return errors
 
 
+def check_total(report, truth):
+    assert abs(report["totals"]["live_bytes"] - truth.live[0]) < LARGEST_Z * standard_error(truth)
+    assert any(source.startswith("otel_memory:") for source in report["coverage"]["sources"])
+
+
 def test_estimates_of_many_programs_are_unbiased_and_their_errors_known(tmp_path):
     """16 programs with draws of their own, followed by one memtrace."""
     programs = [Target.start("told_heap", ["--count", "20000", "--older", "50"]) for _ in range(16)]
@@ -111,10 +116,12 @@ def test_a_program_without_an_allocator_that_can_be_found_is_listened_to_unasked
     with Target.start("told_heap_stripped") as target, Memtrace.attach(tmp_path, target.ready(), "--sample", "auto") as memtrace:
         target.go()
         truth = target.truth()
-        report = memtrace.stop()
-    known = standard_error(truth)
-    assert abs(report["totals"]["live_bytes"] - truth.live[0]) < LARGEST_Z * known
-    assert any(source.startswith("otel_memory:") for source in report["coverage"]["sources"])
+        check_total(memtrace.stop(), truth)
+
+
+def test_such_a_program_is_listened_to_from_its_first_instruction(tmp_path):
+    launched = Launched.run(tmp_path, "told_heap_stripped", ["--count", "5000"], options=["--sample", "auto"], hold=True)
+    check_total(launched.report, launched.truth)
 
 
 def test_a_program_whose_allocator_is_probed_is_not_listened_to(tmp_path):
@@ -161,6 +168,22 @@ def test_auto_listens_in_the_place_of_windows(tmp_path):
         assert counters(report)["hits_enter"] == before, "malloc is probed no more"
         memtrace.stop()
         wait_until(lambda: Semaphores(target.pid, LIBRARY).are(0), "the semaphores fall")
+
+
+def test_an_allocator_that_comes_late_is_not_probed_where_the_program_is_listened_to(tmp_path):
+    with Target.start("spin", ["--seconds", "0", "--hold", "--late"], env={"LD_PRELOAD": str(LIBRARY)}) as target, \
+            Memtrace.attach(tmp_path, target.ready(), "--sample", "auto", "--interval", "200ms") as memtrace:
+        target.go()
+        memtrace.wait_said("tells of a sample of its heap itself")
+        before = memtrace.wait_report(lambda report: counters(report)["told_heap_hits"] > 0)
+        target.send("load")
+        assert target.read_line() == "note loaded 1"
+        memtrace.wait_report(lambda report: any("liballocator.so" in source for source in report["coverage"]["sources"]))
+        target.send("use it")
+        assert target.truth().notes["late"] > 0
+        report = memtrace.stop()
+    assert counters(report)["hits_enter"] == counters(before)["hits_enter"]
+    assert {site["allocator"] for site in report["sites"] if site["live_objects"]} <= {"otel_memory"}
 
 
 def test_launched_from_the_first_instruction(tmp_path):

@@ -1,8 +1,12 @@
 // malloc/free pairs as fast as they go, for measuring what tracing costs: --threads N, --seconds S (default 2), --size N.
 // --hold: the seconds begin when a line is read, so that a tracer can be attached to, and settle in, a program that is busy.
+// --late: before that, on another line, a library that is an allocator itself is loaded (`note loaded 1`); then it gives `note late N` blocks.
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <time.h>
 
 #include "crew.h"
+#include "self.h"
 
 enum { kBatch = 256 }; // pairs between two looks at the clock
 
@@ -53,6 +57,21 @@ static void say_tenths(const char* key, long long tenths) {
     truth_write(&line);
 }
 
+static void use_late_allocator(void) {
+    enum { kBlocks = 40 };
+    char text[64];
+    void* library = dlopen(self_beside("liballocator.so"), RTLD_NOW | RTLD_LOCAL);
+    truth_check(library != NULL, "dlopen");
+    void* (*late_malloc)(size_t) = (void* (*)(size_t))dlsym(library, "malloc");
+    truth_check(late_malloc != NULL, "malloc");
+    truth_note("loaded", 1);
+    truth_read_line(text, sizeof(text));
+    for (int i = 0; i < kBlocks; i++) {
+        truth_escape(late_malloc(size));
+    }
+    truth_note("late", kBlocks);
+}
+
 int main(int argc, char** argv) {
     static struct crew crew;
     int threads = (int)truth_option(argc, argv, "--threads", 1);
@@ -65,6 +84,9 @@ int main(int argc, char** argv) {
     if (held) {
         char text[64];
         truth_read_line(text, sizeof(text));
+        if (truth_flag(argc, argv, "--late")) {
+            use_late_allocator();
+        }
         __atomic_store_n(&held, 0, __ATOMIC_RELAXED);
     }
     crew_wait(&crew);

@@ -33,7 +33,7 @@ TARGET_LIBS_told_heap_stripped = -lm
 
 # Shared objects that targets load at run time.
 TARGETS += $(OUT)/targets/libleaky.so $(OUT)/targets/liballocator.so
-$(OUT)/targets/dlopen_late: $(OUT)/targets/libleaky.so $(OUT)/targets/liballocator.so
+$(OUT)/targets/dlopen_late $(OUT)/targets/spin: $(OUT)/targets/libleaky.so $(OUT)/targets/liballocator.so
 $(OUT)/targets/hostile: $(OUT)/targets/libleaky.so
 $(OUT)/targets/lib%.so: tests/targets/plugin/%.c tests/targets/targets.mk
 	$(call say,TARGET,$@)
@@ -51,7 +51,7 @@ $(OUT)/targets/leak_rust $(OUT)/targets/leak_rust_v0: $(OUT)/targets/%: tests/ta
 
 # What is included beside truth.h.
 $(patsubst %,$(OUT)/targets/%,churn8 cross_thread_free exception_crew hostile spin use_malloc): tests/targets/crew.h
-$(patsubst %,$(OUT)/targets/%,dlopen_late exec_self fork_child hostile): tests/targets/self.h
+$(patsubst %,$(OUT)/targets/%,dlopen_late exec_self fork_child hostile spin): tests/targets/self.h
 $(patsubst %,$(OUT)/targets/%,liballocator.so own_malloc): tests/targets/arena.h
 $(OUT)/targets/told_heap_stripped: tests/targets/told_heap.c
 $(OUT)/targets/static_stripped: tests/targets/static_malloc.c

@@ -132,6 +132,16 @@ TEST(ReadMaps, ProcessThatIsNotThereIsAnError) {
     EXPECT_FALSE(read_maps(-1));
 }
 
+TEST(HasLinker, AStaticProgramIsTheOnlyFileWithCode) {
+    const std::string program = "400000-401000 r--p 00000000 fd:00 7 /bin/tool\n"
+                                "401000-402000 r-xp 00001000 fd:00 7 /bin/tool\n"
+                                "402000-403000 r-xp 00002000 fd:00 7 /bin/tool\n";
+    const std::string kernel = "7ffff7fc9000-7ffff7fcb000 r-xp 00000000 00:00 0 [vdso]\n";
+    EXPECT_FALSE(has_linker(parse_maps(program + kernel)));
+    EXPECT_TRUE(has_linker(parse_maps(program + "7ffff7fcb000-7ffff7ff1000 r-xp 00001000 fd:00 8 /lib/ld.so\n" + kernel)));
+    EXPECT_TRUE(has_linker({})) << "it has ended, so nothing is known";
+}
+
 TEST(MapFilesPath, IsTheKernelsNameOfTheMapping) {
     Mapping mapping;
     mapping.start = 0x7f8e4c026000;

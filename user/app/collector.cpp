@@ -32,18 +32,6 @@ constexpr auto kTablesPatience = std::chrono::seconds(2);    ///< 50 to 100 ms o
 constexpr auto kTablesSlice = std::chrono::milliseconds(10); ///< others are followed meanwhile
 constexpr auto kLastCallsPatience = std::chrono::seconds(2); ///< a call that sleeps for so long will hardly throw
 
-/// A static program maps one file with code; a dynamic one its linker too, from the first instruction on.
-bool has_linker(std::int32_t pid) {
-    const auto mappings = read_maps(pid);
-    std::set<FileIdentity> files;
-    for (const auto& mapping : mappings.value_or(std::vector<Mapping>{})) {
-        if (mapping.executable && mapping.file != FileIdentity{}) {
-            files.insert(mapping.file);
-        }
-    }
-    return files.size() != 1;
-}
-
 } // namespace
 
 Collector::~Collector() {
@@ -130,7 +118,8 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
             mappings = std::move(now);
         }
     }
-    if (auto status = look_for_told_heap(pid, process, *mappings, stage == Stage::running); !status) {
+    const bool has_libraries = stage == Stage::running || !has_linker(*mappings);
+    if (auto status = look_for_told_heap(pid, process, *mappings, has_libraries); !status) {
         return status;
     }
     if (process.started.sources.empty() && stage == Stage::running) {
@@ -144,13 +133,11 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
     sink_(process.started);
     tell_mode(process);
     tracer_.set_sampling(process.key, knobs_.interval_bytes);
-    const bool told = listens(pid);
-    if (auto status = tracer_.watch(process.key, watch_allocations_ && !told, watch_frees_ && !told); !status) {
+    if (auto status = set_probes(pid, process); !status) {
         return status;
     }
-    process.counters = tracer_.read_counters(process.key);
-    process.load_counters = process.counters;
-    sample_usage(pid, process, process.counters); // what rates begin with
+    process.load_counters = tracer_.read_counters(process.key); // those of the kernel half, which counts on through an exec
+    sample_usage(pid, process, process.counters);               // what rates begin with
     learn_modules(pid, process, *mappings);
     return {};
 }
@@ -412,7 +399,7 @@ void Collector::on_exec(const mt_event& event) {
     }
     const bool looked_at = start_process(pid, process, Stage::young).has_value();
     process.late_objects = process.started.sources.size() - old.started.sources.size();
-    process.libraries_to_come = !looked_at || has_linker(pid);
+    process.libraries_to_come = !looked_at || has_linker(read_maps(pid).value_or(std::vector<Mapping>{}));
     if (!looked_at) { // it has ended already: its figures count all the same, its names are lost
         process.id = ProcessId{next_process_++};
         process.started.comm = std::string(event.comm, strnlen(event.comm, sizeof(event.comm)));

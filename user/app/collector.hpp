@@ -166,6 +166,8 @@ private:
     /// Looks for what the process tells of its heap, and listens where that is preferred.
     Status look_for_told_heap(std::int32_t pid, Followed& process, const std::vector<Mapping>& mappings, bool has_libraries);
     Status listen(std::int32_t pid, Followed& process);
+    /// Those on its allocator: as watch() says, and none where it is listened to. Libraries that come later keep to that.
+    Status set_probes(std::int32_t pid, const Followed& process);
     void note_told_interval(Followed& process, const mt_live_block& block);
     /// It is followed no more; what its names need stays until it is forgotten.
     void put_by(Followed& process);

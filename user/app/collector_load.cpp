@@ -23,7 +23,7 @@ void Collector::set_mode(const GovernorKnobs& knobs, double budget, const std::s
     budget_ = budget;
     mode_reason_ = reason;
     for (auto& [pid, process] : followed_) {
-        if (told_ && !told_->listens(pid) && told_->has_probes(pid) && prefers_told(process, false)) {
+        if (told_ && told_->can_listen(pid) && prefers_told(process, false)) {
             if (auto status = listen(pid, process); !status) {
                 say(status.error().message);
             } else {
@@ -37,18 +37,20 @@ void Collector::set_mode(const GovernorKnobs& knobs, double budget, const std::s
     }
 }
 
+Status Collector::set_probes(std::int32_t pid, const Followed& process) {
+    const bool own = !listens(pid);
+    return tracer_.watch(process.key, own && watch_allocations_, own && watch_frees_);
+}
+
 Status Collector::watch(bool allocations, bool frees) {
     const bool frees_end = watch_frees_ && !frees;
     watch_allocations_ = allocations;
     watch_frees_ = frees;
     for (auto& [pid, process] : followed_) {
-        if (listens(pid)) {
-            continue;
-        }
-        if (auto status = tracer_.watch(process.key, allocations, frees); !status && read_process_info(pid)) {
+        if (auto status = set_probes(pid, process); !status && read_process_info(pid)) {
             return status;
         }
-        process.unwatched_ns = frees_end ? monotonic_ns() : process.unwatched_ns;
+        process.unwatched_ns = frees_end && !listens(pid) ? monotonic_ns() : process.unwatched_ns;
     }
     return {};
 }

@@ -263,7 +263,8 @@ Status Collector::tick(bool with_ages, bool with_memory) {
         }
     }
     for (auto& [pid, process] : followed_) {
-        load_bytes_ += static_cast<double>(process.sites.tell(sink_));
+        const auto allocated = process.sites.tell(sink_);
+        load_bytes_ += listens(pid) ? 0 : static_cast<double>(allocated); // as take_load has it
         if (with_ages) {
             cut_cohorts(process.cohorts, now_ns);
             sink_(CohortsCut{process.id, process.cohorts});

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "app/collector.hpp"
+#include "app/message.hpp"
 #include "base/clock.hpp"
 
 namespace memtrace {
@@ -41,8 +42,14 @@ Status Collector::look_for_told_heap(std::int32_t pid, Followed& process, const 
     }
     const auto known = told_->sources(pid).size();
     auto status = told_->look(pid, process.key, mappings);
-    if (status && !told_->listens(pid) && told_->has_probes(pid) && prefers_told(process, has_libraries)) {
-        return listen(pid, process);
+    if (status && told_->can_listen(pid) && prefers_told(process, has_libraries)) {
+        status = listen(pid, process);
+        if (!status && options_.allocator != kToldAllocator) { // probes on its allocator do
+            say("process " + std::to_string(pid) +
+                " tells of its heap itself, and cannot be listened to: " + status.error().message);
+            return {};
+        }
+        return status;
     }
     const auto sources = told_->sources(pid);
     process.started.sources.insert(process.started.sources.end(), sources.begin() + static_cast<std::ptrdiff_t>(known),
@@ -57,7 +64,7 @@ Status Collector::listen(std::int32_t pid, Followed& process) {
     const auto sources = told_->sources(pid);
     process.started.sources.insert(process.started.sources.end(), sources.begin(), sources.end());
     process.unwatched_ns = monotonic_ns(); // what probes on its allocator have seen may be freed unseen
-    return tracer_.watch(process.key, false, false);
+    return set_probes(pid, process);
 }
 
 /// Told of as soon as the records say more than is known, by a hundredth: the last bits are those of rounded weights.

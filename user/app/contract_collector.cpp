@@ -10,8 +10,6 @@ namespace memtrace {
 namespace {
 
 constexpr const char* kProvider = "memtrace";
-/// Of as many as the kernel half has room for: programs find new ways to their probes as long as they run.
-constexpr std::size_t kStacksToForget = ContractLimits{}.max_stacks / 2;
 
 /// "memtrace: object_create, ref_acquire, ..."
 std::string describe(const std::set<std::string>& probes) {
@@ -204,7 +202,7 @@ void ContractCollector::follow_image(std::int32_t pid, ProcessId id, const std::
     auto& process = found->second;
     const auto early = process.early.take();
     process.id = id;
-    process.stacks.clear();
+    process.stacks = {};
     process.mapped.ledger = {};
     if (const auto key = process.key != 0 ? tracer_->adopt_image(pid) : std::nullopt) {
         process.key = *key;
@@ -253,18 +251,8 @@ void ContractCollector::add_counters(std::int32_t pid, mt_counters& counters) {
 // ---- records ------------------------------------------------------------------------------------------------------------------
 
 StackId ContractCollector::stack_of(std::int32_t pid, Followed& process, const mt_contract_record& head) {
-    if (head.code == 0) {
-        return {};
-    }
-    // One whose addresses found no room is known by its first one alone, which is no hash of a stack that did.
-    auto [entry, fresh] = process.stacks.try_emplace(head.stack != 0 ? head.stack : head.code);
-    if (fresh) {
-        entry->second = intern_(pid, tracer_->read_stack(head.stack, head.code));
-        if (head.stack != 0) {
-            stored_.insert(head.stack);
-        }
-    }
-    return entry->second;
+    return stacks_.find(process.stacks, head.stack, head.code,
+                        [&](std::uint64_t key) { return intern_(pid, tracer_->read_stack(key, head.code)); });
 }
 
 void ContractCollector::apply(std::int32_t pid, Followed& process, std::span<const std::byte> record,
@@ -310,9 +298,7 @@ void ContractCollector::read_records() {
             process->early.add({record.begin(), record.end()});
         }
     });
-    if (stored_.size() >= kStacksToForget) { // now, when no record that waits may refer to one
-        tracer_->forget_stacks(std::exchange(stored_, {}));
-    }
+    tracer_->forget_stacks(stacks_.take_to_forget()); // now, when no record that waits may refer to one
 }
 
 } // namespace memtrace

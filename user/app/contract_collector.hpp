@@ -15,6 +15,7 @@
 #include "app/contract_sampling.hpp"
 #include "app/image_change.hpp"
 #include "app/mapped_collector.hpp"
+#include "app/record_stacks.hpp"
 #include "base/result.hpp"
 #include "kernel/contract_tracer.hpp"
 #include "model/events.hpp"
@@ -85,8 +86,8 @@ private:
         mt_process_key key = 0; ///< 0: it has no probes, so far
         std::set<FileIdentity> seen;
         std::uint32_t next_object = 1;
-        std::set<std::string> sources;           ///< names of the probes attached to
-        std::map<std::uint64_t, StackId> stacks; ///< by the kernel half's key
+        std::set<std::string> sources; ///< names of the probes attached to
+        RecordStacks::Known stacks;
         EarlyRecords<std::vector<std::byte>> early;
         ImageCounters counters;
         MappedCollector::State mapped;
@@ -117,8 +118,8 @@ private:
     InternStack intern_;
     Say say_;
     std::map<std::int32_t, Followed> followed_;
-    std::set<std::uint64_t> stored_; ///< stacks that the kernel half keeps and that have been read
-    std::optional<double> budget_;   ///< none: objects are not sampled
+    RecordStacks stacks_{ContractLimits{}.max_stacks};
+    std::optional<double> budget_; ///< none: objects are not sampled
 };
 
 } // namespace memtrace

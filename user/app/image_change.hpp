@@ -27,6 +27,7 @@ public:
     }
     /// All that are there, which are then not any more.
     std::vector<Record> take() { return std::exchange(records_, {}); }
+    [[nodiscard]] const std::vector<Record>& records() const { return records_; }
     /// For which there was no room, so far.
     [[nodiscard]] std::uint64_t lost() const { return lost_; }
 

@@ -123,6 +123,10 @@ Status Launcher::run_through_linker(const std::function<void()>& mapped) {
     if (!at_exec) {
         return tl::unexpected(at_exec.error());
     }
+    if (!has_linker(*at_exec)) {
+        ptrace(PTRACE_DETACH, pid_, nullptr, nullptr);
+        return {};
+    }
     auto info = syscall_info(pid_);
     if (!info) {
         return tl::unexpected(info.error());

@@ -20,6 +20,7 @@ public:
 
     /// Lets it run through the dynamic linker, calling `mapped` after each new executable mapping, and detaches at its first system
     /// call from outside the linker: all libraries are mapped by then, and no constructor has run unseen.
+    /// A static program is let go at once.
     Status run_through_linker(const std::function<void()>& mapped);
 
     /// After the process has ended: takes it out of the process table.

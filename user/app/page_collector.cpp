@@ -1,6 +1,7 @@
 #include "app/page_collector.hpp"
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 
 namespace memtrace {
@@ -37,6 +38,7 @@ void PageCollector::follow_image(std::int32_t pid, ProcessId id) {
     if (!key) {
         return;
     }
+    forget_stacks(found->second);
     auto early = std::move(found->second.early);
     auto& process = found->second = {};
     process.id = id;
@@ -46,15 +48,24 @@ void PageCollector::follow_image(std::int32_t pid, ProcessId id) {
     for (const auto& record : early.take()) {
         if (record.key == process.key) {
             apply(pid, process, record);
+        } else {
+            tracer_.forget_stack(record.stack);
         }
     }
     process.early = std::move(early); // how many there were too many
 }
 
 void PageCollector::end(std::int32_t pid) {
-    if (followed_.erase(pid) != 0) {
-        tracer_.remove_process(pid);
+    const auto found = followed_.find(pid);
+    if (found == followed_.end()) {
+        return;
     }
+    forget_stacks(found->second);
+    for (const auto& record : found->second.early.take()) {
+        tracer_.forget_stack(record.stack);
+    }
+    followed_.erase(found);
+    tracer_.remove_process(pid);
 }
 
 void PageCollector::add_counters(std::int32_t pid, mt_counters& counters) const {
@@ -78,6 +89,13 @@ StackId PageCollector::stack_of(std::int32_t pid, Followed& process, std::uint64
         entry->second = intern_(pid, tracer_.read_stack(stack, code));
     }
     return entry->second;
+}
+
+/// The model knows them; the kernel half keeps them for others only.
+void PageCollector::forget_stacks(const Followed& process) {
+    for (const auto& [key, stack] : process.stacks) {
+        tracer_.forget_stack(key.first);
+    }
 }
 
 PageSiteId PageCollector::site_of(Followed& process, StackId stack, PageKind kind) {
@@ -133,13 +151,16 @@ void PageCollector::read_records() {
     tracer_.read_records([&](const mt_page_record& record) {
         const auto owner = by_slot.find(MT_PROCESS_SLOT(record.key));
         if (owner == by_slot.end()) {
-            return; // it has ended
+            tracer_.forget_stack(record.stack); // it has ended
+            return;
         }
         auto& [pid, process] = owner->second;
         if (record.key == process->key) {
             apply(pid, *process, record);
         } else if (record.key > process->key) {
             process->early.add(record);
+        } else {
+            tracer_.forget_stack(record.stack);
         }
     });
 }
@@ -213,6 +234,16 @@ Status PageCollector::tick() {
     }
     sample_regions();
     sample_totals();
+    tracer_.make_room([this] {
+        read_records();
+        std::set<std::uint64_t> early;
+        for (const auto& [pid, process] : followed_) {
+            for (const auto& record : process.early.records()) {
+                early.insert(record.stack);
+            }
+        }
+        return early;
+    });
     return {};
 }
 

@@ -66,6 +66,7 @@ private:
 
     void apply(std::int32_t pid, Followed& process, const mt_page_record& record);
     StackId stack_of(std::int32_t pid, Followed& process, std::uint64_t stack, std::uint64_t code);
+    void forget_stacks(const Followed& process);
     PageSiteId site_of(Followed& process, StackId stack, PageKind kind);
     void tell(Followed& process, const PageSiteSample& sample);
     Status sample_faults();

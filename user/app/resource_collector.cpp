@@ -131,15 +131,8 @@ void ResourceCollector::add_counters(std::int32_t pid, mt_counters& counters) {
 // ---- records ------------------------------------------------------------------------------------------------------------------
 
 StackId ResourceCollector::stack_of(std::int32_t pid, Followed& process, const mt_resource_record& head) {
-    if (head.code == 0) {
-        return {};
-    }
-    // One whose addresses found no room is known by its first one alone, which is no hash of a stack that did.
-    auto [entry, fresh] = process.stacks.try_emplace(head.stack != 0 ? head.stack : head.code);
-    if (fresh) {
-        entry->second = intern_(pid, tracer_.read_stack(head.stack, head.code));
-    }
-    return entry->second;
+    return stacks_.find(process.stacks, head.stack, head.code,
+                        [&](std::uint64_t key) { return intern_(pid, tracer_.read_stack(key, head.code)); });
 }
 
 void ResourceCollector::apply(std::int32_t pid, Followed& process, const mt_named_resource_record& record) {
@@ -187,6 +180,7 @@ void ResourceCollector::drain(const std::function<void(std::int32_t, Followed&, 
 
 void ResourceCollector::read_records() {
     drain([this](std::int32_t pid, Followed& process, const auto& record) { apply(pid, process, record); });
+    tracer_.forget_stacks(stacks_.take_to_forget()); // now, when no record that waits may refer to one
 }
 
 // ---- what /proc has -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "app/image_change.hpp"
+#include "app/record_stacks.hpp"
 #include "base/result.hpp"
 #include "kernel/resource_tracer.hpp"
 #include "model/events.hpp"
@@ -55,7 +56,7 @@ private:
         mt_process_key key = 0;
         bool active = true;
         std::array<std::optional<HeldResources>, MT_RESOURCE_FAMILIES> held; ///< none: not followed
-        std::map<std::uint64_t, StackId> stacks;                             ///< by the kernel half's key
+        RecordStacks::Known stacks;
         EarlyRecords<mt_named_resource_record> early;
         ImageCounters counters;
         std::uint64_t found = 0; ///< that were not heard of
@@ -81,6 +82,7 @@ private:
     Sink sink_;
     InternStack intern_;
     std::map<std::int32_t, Followed> followed_;
+    RecordStacks stacks_{ResourceLimits{}.max_stacks};
     std::uint64_t ticks_ = 0;
 };
 

@@ -22,15 +22,21 @@ Status ToldHeap::look(std::int32_t pid, mt_process_key key, const std::vector<Ma
             process.objects.push_back(std::move(object));
         }
     }
-    return process.listens ? attach(pid, key, process) : Status();
+    auto status = process.listens ? attach(pid, key, process) : Status();
+    if (!status) { // what comes later is still tried
+        process.objects.erase(process.objects.begin() + static_cast<std::ptrdiff_t>(process.attached), process.objects.end());
+    }
+    return status;
 }
 
-bool ToldHeap::has_probes(std::int32_t pid) const {
+bool ToldHeap::can_listen(std::int32_t pid) const {
     const auto found = processes_.find(pid);
-    return found != processes_.end() && !found->second.objects.empty();
+    return found != processes_.end() && !found->second.objects.empty() && !found->second.tried;
 }
 
 Status ToldHeap::listen(std::int32_t pid, mt_process_key key) {
+    auto& process = processes_[pid];
+    process.tried = true;
     if (const auto load = std::exchange(load_, nullptr)) {
         auto tracer = load();
         if (!tracer) {
@@ -41,7 +47,6 @@ Status ToldHeap::listen(std::int32_t pid, mt_process_key key) {
     if (!tracer_) {
         return fail("the kernel refused the programs for otel_memory");
     }
-    auto& process = processes_[pid];
     process.listens = true;
     auto status = attach(pid, key, process);
     if (!status) {

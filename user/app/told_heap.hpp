@@ -33,8 +33,9 @@ public:
     /// Looks for the probes in what the process has mapped by now and was not looked at before; attaches to them where it is listened to.
     /// Costs a look at its files.
     Status look(std::int32_t pid, mt_process_key key, const std::vector<Mapping>& mappings);
-    [[nodiscard]] bool has_probes(std::int32_t pid) const;
-    /// Attaches to all there are, and from now on to those that come. The process must have been looked at.
+    /// It has the probes, and nobody has tried to listen to it.
+    [[nodiscard]] bool can_listen(std::int32_t pid) const;
+    /// Attaches to all there are, and from now on to those that come. The process must have been looked at. A failure is for good.
     Status listen(std::int32_t pid, mt_process_key key);
     [[nodiscard]] bool listens(std::int32_t pid) const;
     /// Detaches for good. Its figures are those of one that was listened to.
@@ -57,6 +58,7 @@ private:
         std::vector<UsdtObject> objects; ///< that have both probes
         std::size_t attached = 0;        ///< so many of them, from the first on
         bool listens = false;
+        bool tried = false; ///< to listen
     };
 
     Status attach(std::int32_t pid, mt_process_key key, Process& process);

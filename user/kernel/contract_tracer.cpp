@@ -257,9 +257,7 @@ mt_stack ContractTracer::read_stack(std::uint64_t key, std::uint64_t code) const
 }
 
 void ContractTracer::forget_stacks(const std::set<std::uint64_t>& keys) {
-    for (const auto key : keys) {
-        bpf_map_delete_elem(Impl::fd(impl_->skeleton->maps.contract_stacks), &key);
-    }
+    delete_keys(Impl::fd(impl_->skeleton->maps.contract_stacks), keys);
 }
 
 mt_counters ContractTracer::read_counters(mt_process_key process) const {

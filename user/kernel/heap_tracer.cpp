@@ -14,6 +14,7 @@
 #include "base/signal_guard.hpp"
 #include "bpf/memtrace.skel.h"
 #include "bpf/signature.h"
+#include "kernel/dead_stacks.hpp"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
 #include "kernel/pending_returns.hpp"
@@ -46,6 +47,12 @@ struct AttachedProcess {
     bool used = false;
     std::int32_t pid = 0;
     std::vector<ProgramTargets> programs;
+    bool allocations = true; ///< as watch() was told last
+    bool frees = true;
+
+    [[nodiscard]] bool wants(ProbeRole role) const {
+        return role == ProbeRole::hook || (role == ProbeRole::free ? frees : allocations);
+    }
 };
 
 /// The programs whose time counts, in the order in which the timer has them.
@@ -69,6 +76,8 @@ struct HeapTracer::Impl {
     // Images that have ended, and whose blocks and sites lie in the maps still: looking for them is a walk over a whole map.
     std::set<mt_process_key> dead_in_live;
     std::set<mt_process_key> dead_in_sites;
+    std::uint64_t dead_calls = 0; ///< of dead_in_live, that may have left a block
+    std::optional<DeadStacks> dead_stacks;
 
     Impl() = default;
     Impl(const Impl&) = delete;
@@ -93,6 +102,17 @@ struct HeapTracer::Impl {
         overflow.process = key;
         overflow.function = MT_SITE_OVERFLOW;
         bpf_map_update_elem(fd(skeleton->maps.sites), &site_key, &overflow, BPF_ANY);
+    }
+
+    void forget_stacks() {
+        if (!dead_stacks->many()) {
+            return;
+        }
+        dead_stacks->take_out();
+        std::set<std::uint64_t> named;
+        const auto status = read_map<std::uint64_t, mt_site>(fd(skeleton->maps.sites),
+                                                             [&](auto, const mt_site& site) { named.insert(site.stack); });
+        dead_stacks->settle(status ? &named : nullptr);
     }
 
     void configure() {
@@ -151,6 +171,7 @@ struct HeapTracer::Impl {
         }
         slots = std::move(*table);
         processes.resize(limits.max_processes);
+        dead_stacks.emplace(fd(skeleton->maps.stacks), limits.max_stacks);
         shards.emplace(fd(skeleton->maps.unwind_shards), max_shards());
         planner = ProbePlanner(costs.long_nops);
         const auto& progs = skeleton->progs;
@@ -261,7 +282,7 @@ Result<mt_process_key> HeapTracer::add_process(std::int32_t pid, bool follow) {
 Status HeapTracer::attach(mt_process_key process, std::int32_t pid, const ProbeObject& object) {
     auto& attached = impl_->processes[MT_PROCESS_SLOT(process)];
     for (auto& step : impl_->plan(process, pid, object)) {
-        if (auto status = impl_->attach(step); !status) {
+        if (auto status = attached.wants(step.role) ? impl_->attach(step) : Status(); !status) {
             return status;
         }
         attached.programs.push_back(std::move(step));
@@ -272,18 +293,20 @@ Status HeapTracer::attach(mt_process_key process, std::int32_t pid, const ProbeO
 /// A signal that ends us while the kernel takes breakpoints out of the target makes it leave them there (until they are hit next).
 Status HeapTracer::watch(mt_process_key process, bool allocations, bool frees) {
     const SignalGuard guard;
-    auto& programs = impl_->processes[MT_PROCESS_SLOT(process)].programs;
+    auto& attached = impl_->processes[MT_PROCESS_SLOT(process)];
+    attached.allocations = allocations;
+    attached.frees = frees;
     // A block whose allocation is seen must not be freed unseen: frees come first and go last.
-    for (const auto& [role, wanted] : {std::pair{ProbeRole::allocation, allocations}, std::pair{ProbeRole::free, frees}}) {
-        for (auto& step : programs) {
-            if (step.role == role && !wanted) {
+    for (const auto role : {ProbeRole::allocation, ProbeRole::free}) {
+        for (auto& step : attached.programs) {
+            if (step.role == role && !attached.wants(role)) {
                 step.links.clear();
             }
         }
     }
-    for (const auto& [role, wanted] : {std::pair{ProbeRole::free, frees}, std::pair{ProbeRole::allocation, allocations}}) {
-        for (auto& step : programs) {
-            if (step.role != role || !wanted || !step.links.empty()) {
+    for (const auto role : {ProbeRole::free, ProbeRole::allocation}) {
+        for (auto& step : attached.programs) {
+            if (step.role != role || !attached.wants(role) || !step.links.empty()) {
                 continue;
             }
             if (auto status = impl_->attach(step); !status) {
@@ -347,10 +370,12 @@ void HeapTracer::remove_process(mt_process_key process) {
 /// Its entries are in nobody's way, so they go when the maps are read anyway; at once where they may be many.
 void HeapTracer::forget_image(mt_process_key process) {
     constexpr std::size_t kMostDead = 64;
-    constexpr std::uint64_t kFewReturns = 20'000;
+    const std::uint64_t few_calls = impl_->limits.max_live / 16;
+    const auto counters = read_counters(process);
     impl_->dead_in_live.insert(process);
     impl_->dead_in_sites.insert(process);
-    if (impl_->dead_in_live.size() >= kMostDead || read_counters(process).value[MT_COUNTER_hits_return] > kFewReturns) {
+    impl_->dead_calls += counters.value[MT_COUNTER_hits_return] + counters.value[MT_COUNTER_told_heap_hits];
+    if (impl_->dead_in_live.size() >= kMostDead || impl_->dead_calls > few_calls) {
         const auto ignore = [](const auto&, const auto&) {};
         (void)read_live(ignore);
         (void)read_sites(ignore);
@@ -359,20 +384,19 @@ void HeapTracer::forget_image(mt_process_key process) {
 
 namespace {
 
-/// As read_map, but entries of `dead` are deleted, not visited; then there are none.
-template <typename Key, typename Value, typename Owner, typename Visit>
-Status read_living(int map_fd, std::set<mt_process_key>& dead, const Owner& owner, const Visit& visit) {
+/// As read_map, but entries of `dead` are deleted, and go to `bury` in the place of `visit`; then there are none.
+template <typename Key, typename Value, typename Owner, typename Bury, typename Visit>
+Status read_living(int map_fd, std::set<mt_process_key>& dead, const Owner& owner, const Bury& bury, const Visit& visit) {
     std::vector<Key> doomed;
     auto status = read_map<Key, Value>(map_fd, [&](const Key& key, const Value& value) {
         if (!dead.empty() && dead.contains(owner(key, value))) {
             doomed.push_back(key);
+            bury(value);
         } else {
             visit(key, value);
         }
     });
-    for (const auto& key : doomed) {
-        bpf_map_delete_elem(map_fd, &key);
-    }
+    delete_keys(map_fd, doomed);
     if (status) {
         dead.clear();
     }
@@ -386,19 +410,24 @@ void HeapTracer::adopt_key(mt_process_key process) {
 }
 
 Status HeapTracer::read_sites(const std::function<void(std::uint64_t, const mt_site&)>& visit) const {
-    return read_living<std::uint64_t, mt_site>(
+    auto status = read_living<std::uint64_t, mt_site>(
         impl_->fd(impl_->skeleton->maps.sites), impl_->dead_in_sites, [](auto, const mt_site& site) { return site.process; },
-        visit);
+        [this](const mt_site& site) { impl_->dead_stacks->add(site.stack); }, visit);
+    impl_->forget_stacks();
+    return status;
 }
 
 Status HeapTracer::read_live(const std::function<void(const mt_live_key&, const mt_live_block&)>& visit) const {
-    return read_living<mt_live_key, mt_live_block>(
+    auto status = read_living<mt_live_key, mt_live_block>(
         impl_->fd(impl_->skeleton->maps.live), impl_->dead_in_live, [](const mt_live_key& key, auto) { return key.process; },
-        visit);
+        [](const auto&) {}, visit);
+    impl_->dead_calls = status ? 0 : impl_->dead_calls;
+    return status;
 }
 
 std::optional<mt_stack> HeapTracer::read_stack(std::uint64_t key) const {
-    return read_stack_map(impl_->fd(impl_->skeleton->maps.stacks), key);
+    const auto stack = read_stack_map(impl_->fd(impl_->skeleton->maps.stacks), key);
+    return stack ? stack : impl_->dead_stacks->find(key);
 }
 
 mt_counters HeapTracer::read_counters(mt_process_key process) const {

@@ -69,7 +69,7 @@ public:
 
     Result<mt_process_key> add_process(std::int32_t pid, bool follow);
     /// Attaches to all functions of `object`; of those before which the process could take an object (frees) first, so that a
-    /// library that comes late is never seen to allocate only.
+    /// library that comes late is never seen to allocate only. What watch() does not want waits until it does.
     Status attach(mt_process_key process, std::int32_t pid, const ProbeObject& object);
     /// Keeps the probes of allocations, and those of frees, attached or not; what is to be attached again is what attach() was given.
     Status watch(mt_process_key process, bool allocations, bool frees);

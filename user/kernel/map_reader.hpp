@@ -37,6 +37,14 @@ Status read_map(int map_fd, const Visit& visit) {
     }
 }
 
+/// Those that are not there are passed over.
+template <typename Keys>
+void delete_keys(int map_fd, const Keys& keys) {
+    for (const auto& key : keys) {
+        bpf_map_delete_elem(map_fd, &key);
+    }
+}
+
 /// Deletes the entries of a hash map that `doomed` accepts.
 template <typename Key, typename Value, typename Doomed>
 void erase_from_map(int map_fd, const Doomed& doomed) {
@@ -46,9 +54,7 @@ void erase_from_map(int map_fd, const Doomed& doomed) {
             keys.push_back(key);
         }
     });
-    for (const auto& key : keys) {
-        bpf_map_delete_elem(map_fd, &key);
-    }
+    delete_keys(map_fd, keys);
 }
 
 /// nullopt: there is none of that key.

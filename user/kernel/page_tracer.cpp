@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bpf/pages.skel.h"
+#include "kernel/dead_stacks.hpp"
 #include "kernel/libbpf_log.hpp"
 #include "kernel/map_reader.hpp"
 #include "kernel/process_slots.hpp"
@@ -70,6 +71,7 @@ struct PageTracer::Impl {
     RecordRing ring;
     std::string source; ///< "touched memory, mmap, ..."
     ProcessSlots slots;
+    std::optional<DeadStacks> dead_stacks;
 
     Impl() = default;
     Impl(const Impl&) = delete;
@@ -130,8 +132,13 @@ struct PageTracer::Impl {
     }
 
     void forget_sites(mt_process_key process) {
-        erase_from_map<std::uint64_t, mt_page_site>(fd(skeleton->maps.page_sites),
-                                                    [&](auto, const auto& site) { return site.process == process; });
+        erase_from_map<std::uint64_t, mt_page_site>(fd(skeleton->maps.page_sites), [&](auto, const auto& site) {
+            if (site.process != process) {
+                return false;
+            }
+            dead_stacks->add(site.stack);
+            return true;
+        });
     }
 };
 
@@ -163,6 +170,7 @@ Result<PageTracer> PageTracer::load(const PageLimits& limits, const std::optiona
     }
     impl->ring = std::move(*ring);
     impl->slots = ProcessSlots(limits.max_processes);
+    impl->dead_stacks.emplace(Impl::fd(impl->skeleton->maps.page_stacks), limits.max_stacks);
     return PageTracer(std::move(impl));
 }
 
@@ -230,7 +238,23 @@ Status PageTracer::read_sites(const std::function<void(std::uint64_t, const mt_p
 }
 
 mt_stack PageTracer::read_stack(std::uint64_t key, std::uint64_t code) const {
-    return read_stack_or_code(Impl::fd(impl_->skeleton->maps.page_stacks), key, code);
+    const auto dead = impl_->dead_stacks->find(key);
+    return dead ? *dead : read_stack_or_code(Impl::fd(impl_->skeleton->maps.page_stacks), key, code);
+}
+
+void PageTracer::forget_stack(std::uint64_t key) {
+    impl_->dead_stacks->add(key);
+}
+
+void PageTracer::make_room(const std::function<std::set<std::uint64_t>()>& take_records) {
+    auto& stacks = *impl_->dead_stacks;
+    if (!stacks.many()) {
+        return;
+    }
+    stacks.take_out();
+    auto named = take_records();
+    const auto status = read_sites([&](auto, const mt_page_site& site) { named.insert(site.stack); });
+    stacks.settle(status ? &named : nullptr);
 }
 
 mt_counters PageTracer::read_counters(mt_process_key process) const {

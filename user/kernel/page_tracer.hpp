@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/result.hpp"
@@ -44,6 +45,11 @@ public:
     Status read_sites(const std::function<void(std::uint64_t key, const mt_page_site&)>& visit) const;
     /// Of a site or a record, which say both; without its stack where none was stored.
     [[nodiscard]] mt_stack read_stack(std::uint64_t key, std::uint64_t code) const;
+    /// What named it is gone: a record is read once, sites go with their process. Others may name it still.
+    void forget_stack(std::uint64_t key);
+    /// Takes away the stacks that were forgotten and that nothing names, where these are many. `take_records` takes all records that wait, and
+    /// returns the stacks of those that are to be read later.
+    void make_room(const std::function<std::set<std::uint64_t>()>& take_records);
     /// Those of this tier; the rest is zero.
     [[nodiscard]] mt_counters read_counters(mt_process_key process) const;
 

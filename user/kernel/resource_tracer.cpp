@@ -223,6 +223,10 @@ mt_stack ResourceTracer::read_stack(std::uint64_t key, std::uint64_t code) const
     return read_stack_or_code(Impl::fd(impl_->skeleton->maps.resource_stacks), key, code);
 }
 
+void ResourceTracer::forget_stacks(const std::set<std::uint64_t>& keys) {
+    delete_keys(Impl::fd(impl_->skeleton->maps.resource_stacks), keys);
+}
+
 mt_counters ResourceTracer::read_counters(mt_process_key process) const {
     return read_counter_map(Impl::fd(impl_->skeleton->maps.resource_counters), process);
 }

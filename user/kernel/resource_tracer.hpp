@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 
 #include "base/result.hpp"
@@ -49,6 +50,8 @@ public:
 
     /// Of a record, which says both; without its stack where none was stored.
     [[nodiscard]] mt_stack read_stack(std::uint64_t key, std::uint64_t code) const;
+    /// Makes room for others: whoever has these read knows them. The kernel half keeps one again when it comes again.
+    void forget_stacks(const std::set<std::uint64_t>& keys);
     /// Those of this tier; the rest is zero.
     [[nodiscard]] mt_counters read_counters(mt_process_key process) const;
 

@@ -8,6 +8,7 @@
 
 #include <charconv>
 #include <cstdio>
+#include <set>
 
 #include "proc/process.hpp"
 
@@ -112,6 +113,16 @@ Result<std::vector<Mapping>> read_maps(std::int32_t pid) {
         root.strip(mapping.path);
     }
     return mappings;
+}
+
+bool has_linker(const std::vector<Mapping>& mappings) {
+    std::set<FileIdentity> files;
+    for (const auto& mapping : mappings) {
+        if (mapping.executable && mapping.file != FileIdentity{}) {
+            files.insert(mapping.file);
+        }
+    }
+    return files.size() != 1;
 }
 
 std::string map_files_path(std::int32_t pid, const Mapping& mapping) {

@@ -33,6 +33,9 @@ std::vector<Mapping> parse_maps(std::string_view text);
 /// Those of a process, with paths as it sees them itself.
 Result<std::vector<Mapping>> read_maps(std::int32_t pid);
 
+/// False: a static program's, which maps one file with code; a dynamic one maps its linker too, from the first instruction on.
+bool has_linker(const std::vector<Mapping>& mappings);
+
 /// A path by which the very file of a mapping can be opened from here, whatever namespace the process is in and whether or not
 /// the file has been deleted: /proc/PID/map_files/START-END.
 std::string map_files_path(std::int32_t pid, const Mapping& mapping);
