@@ -15,6 +15,19 @@
 const volatile __u32 sample_draws[MT_DRAWS] = {};
 const volatile __u32 sample_weights[MT_WEIGHTS] = {};
 
+/* Whose probe that is, by its cookie, and where its hits are counted. */
+static __always_inline struct mt_process* mt_known_process(__u64 cookie, struct mt_counters** c) {
+    __u32 slot = mt_signature_unpack(cookie).slot;
+    struct mt_process* process = bpf_map_lookup_elem(&processes, &slot);
+    *c = bpf_map_lookup_elem(&counters, &slot);
+    return *c ? process : 0;
+}
+
+static __always_inline struct mt_process* mt_active_process(__u64 cookie, struct mt_counters** c) {
+    struct mt_process* process = mt_known_process(cookie, c);
+    return process && process->active ? process : 0;
+}
+
 static __always_inline void mt_account_alloc(struct mt_site* site, __u64 size, __u64 interval) {
     struct mt_weight weight;
     if (interval == 0) {

@@ -14,18 +14,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* ---- allocator calls ---------------------------------------------------------------------------------------------------------- */
 
-static __always_inline struct mt_process* known_process(__u64 cookie, struct mt_counters** c) {
-    __u32 slot = mt_signature_unpack(cookie).slot;
-    struct mt_process* process = bpf_map_lookup_elem(&processes, &slot);
-    *c = bpf_map_lookup_elem(&counters, &slot);
-    return *c ? process : 0;
-}
-
-static __always_inline struct mt_process* active_process(__u64 cookie, struct mt_counters** c) {
-    struct mt_process* process = known_process(cookie, c);
-    return process && process->active ? process : 0;
-}
-
 /* What the hit cost: the collector knows the rest of it. */
 static __always_inline void count_step(__u64 cookie, struct mt_counters* c) {
     if (cookie & MT_COOKIE_STEPPED) {
@@ -139,7 +127,7 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
     struct mt_signature signature = mt_signature_unpack(cookie);
     struct mt_arguments arguments = mt_arguments_of(ctx);
     struct mt_counters* c;
-    struct mt_process* process = active_process(cookie, &c);
+    struct mt_process* process = mt_active_process(cookie, &c);
     struct task_struct* task = bpf_get_current_task_btf();
     struct mt_thread* thread;
     struct mt_call* call;
@@ -193,7 +181,7 @@ static __always_inline int enter_call(struct pt_regs* ctx, int declinable) {
 static __always_inline int leave_call(struct pt_regs* ctx) {
     __u64 cookie = bpf_get_attach_cookie(ctx);
     struct mt_counters* c;
-    struct mt_process* process = known_process(cookie, &c);
+    struct mt_process* process = mt_known_process(cookie, &c);
     struct mt_thread* thread;
     struct mt_call* call;
     __u64 result = mt_return_value(ctx);
@@ -274,7 +262,7 @@ SEC("uprobe")
 int free_enter(struct pt_regs* ctx) {
     __u64 cookie = bpf_get_attach_cookie(ctx);
     struct mt_counters* c;
-    struct mt_process* process = active_process(cookie, &c);
+    struct mt_process* process = mt_active_process(cookie, &c);
     struct mt_live_block block;
     struct mt_thread* thread;
     struct mt_arguments arguments = mt_arguments_of(ctx);
@@ -364,7 +352,7 @@ static __always_inline int ask_to_restore(struct mt_unwind_event* event, const s
 SEC("uprobe")
 int unwind_enter(struct pt_regs* ctx) {
     struct mt_counters* c;
-    struct mt_process* process = known_process(bpf_get_attach_cookie(ctx), &c);
+    struct mt_process* process = mt_known_process(bpf_get_attach_cookie(ctx), &c);
     struct task_struct* task = bpf_get_current_task_btf();
     struct mt_thread* thread;
     struct mt_unwind_event* event;
@@ -410,7 +398,7 @@ int unwind_enter(struct pt_regs* ctx) {
 SEC("uprobe")
 int jump_enter(struct pt_regs* ctx) {
     struct mt_counters* c;
-    struct mt_process* process = known_process(bpf_get_attach_cookie(ctx), &c);
+    struct mt_process* process = mt_known_process(bpf_get_attach_cookie(ctx), &c);
     struct mt_thread* thread;
 
     if (!process) {

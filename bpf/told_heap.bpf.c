@@ -21,13 +21,10 @@ struct {
 } told_threads SEC(".maps");
 
 static __always_inline struct mt_process* told_process(__u64 cookie, struct mt_counters** c) {
-    __u32 slot = mt_signature_unpack(cookie).slot;
-    struct mt_process* process = bpf_map_lookup_elem(&processes, &slot);
-    *c = bpf_map_lookup_elem(&counters, &slot);
-    if (!*c || !process || !process->active) {
-        return 0;
+    struct mt_process* process = mt_active_process(cookie, c);
+    if (process) {
+        MT_COUNT(*c, told_heap_hits);
     }
-    MT_COUNT(*c, told_heap_hits);
     return process;
 }
 

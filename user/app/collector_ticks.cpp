@@ -4,6 +4,7 @@
 #include "app/collector.hpp"
 #include "app/message.hpp"
 #include "base/clock.hpp"
+#include "bpf/stack_hash.h"
 #include "model/survival_table.hpp"
 #include "proc/memory.hpp"
 #include "proc/process.hpp"
@@ -15,14 +16,9 @@ namespace {
 constexpr const char* kOverflowFunction = "(more call sites than the site table holds)";
 
 std::uint64_t hash_of(const std::vector<Frame>& frames, bool truncated) {
-    std::uint64_t hash = truncated ? 1 : 2;
-    const auto add = [&hash](std::uint64_t value) {
-        hash = (hash ^ value) * 0x9e3779b97f4a7c15ULL;
-        hash ^= hash >> 29;
-    };
+    __u64 hash = truncated ? 1 : 2;
     for (const auto& frame : frames) {
-        add(frame.module.value);
-        add(frame.offset);
+        hash = mt_hash_step(mt_hash_step(hash, frame.module.value), frame.offset);
     }
     return hash;
 }

@@ -20,10 +20,6 @@ std::string describe(const std::set<std::string>& probes) {
     return text;
 }
 
-bool has_probe(const UsdtObject& object, const char* name) {
-    return std::any_of(object.probes.begin(), object.probes.end(), [&](const auto& probe) { return probe.name == name; });
-}
-
 } // namespace
 
 // ---- processes ----------------------------------------------------------------------------------------------------------------
@@ -62,7 +58,7 @@ bool ContractCollector::attach(std::int32_t pid, Followed& process, const UsdtOb
     }
     while (--kind != 0) {
         const auto* name = contract_probe_name(kind);
-        if (kind == MT_CONTRACT_announce || !has_probe(object, name)) {
+        if (kind == MT_CONTRACT_announce || !object.has_probe(name)) {
             continue;
         }
         if (auto status = tracer_->attach(pid, kind, path_of(object.file), process.next_object); !status) {
@@ -76,7 +72,7 @@ bool ContractCollector::attach(std::int32_t pid, Followed& process, const UsdtOb
 }
 
 void ContractCollector::attach_announced(std::int32_t pid, Followed& process, UsdtObject& object) {
-    if (attach(pid, process, object) && has_probe(object, contract_probe_name(MT_CONTRACT_announce))) {
+    if (attach(pid, process, object) && object.has_probe(contract_probe_name(MT_CONTRACT_announce))) {
         process.announcers.push_back({std::move(object.file), process.next_object});
         ask(pid, process.announcers.back());
     }

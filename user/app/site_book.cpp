@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
+
+#include "bpf/stack_hash.h"
 
 namespace memtrace {
 
@@ -20,12 +23,7 @@ double variance(std::uint64_t sum, int shift) {
 }
 
 std::uint64_t hash_of(std::span<const std::uint64_t> values) {
-    std::uint64_t hash = values.size() + 1;
-    for (const auto value : values) {
-        hash = (hash ^ value) * 0x9e3779b97f4a7c15ULL;
-        hash ^= hash >> 32;
-    }
-    return hash;
+    return std::accumulate(values.begin(), values.end(), __u64{values.size() + 1}, mt_hash_step);
 }
 
 constexpr std::size_t kFirstEntries = 64;

@@ -8,9 +8,7 @@ namespace memtrace {
 namespace {
 
 bool has_both(const UsdtObject& object) {
-    return std::all_of(kToldHeapProbes.begin(), kToldHeapProbes.end(), [&](const char* name) {
-        return std::any_of(object.probes.begin(), object.probes.end(), [&](const auto& probe) { return probe.name == name; });
-    });
+    return std::all_of(kToldHeapProbes.begin(), kToldHeapProbes.end(), [&](const char* name) { return object.has_probe(name); });
 }
 
 } // namespace

@@ -8,11 +8,16 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "base/signal_guard.hpp"
 
 namespace memtrace {
 
 struct BpfLinkCloser {
-    void operator()(bpf_link* link) const { bpf_link__destroy(link); }
+    /// A signal that ends us meanwhile makes the kernel leave breakpoints in the target: see HeapTracer::watch.
+    void operator()(bpf_link* link) const {
+        const SignalGuard guard;
+        bpf_link__destroy(link);
+    }
 };
 /// Detaches at its end.
 using BpfLink = std::unique_ptr<bpf_link, BpfLinkCloser>;

@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/signal_guard.hpp"
 #include "bpf/signature.h"
 #include "bpf/told_heap.skel.h"
 #include "kernel/bpf_link.hpp"
@@ -35,10 +34,7 @@ struct ToldHeapTracer::Impl {
     Impl(const Impl&) = delete;
     Impl& operator=(const Impl&) = delete;
     /// Probes first: detaching one takes what the skeleton holds.
-    ~Impl() {
-        const SignalGuard guard;
-        held.clear();
-    }
+    ~Impl() { held.clear(); }
 
     Status load(const HeapMaps& maps, std::uint32_t max_frames) {
         skeleton.reset(told_heap_bpf__open());
@@ -93,7 +89,6 @@ Status ToldHeapTracer::attach(mt_process_key process, std::int32_t pid, const st
 }
 
 void ToldHeapTracer::remove_process(std::int32_t pid) {
-    const SignalGuard guard;
     impl_->held.erase(pid);
 }
 

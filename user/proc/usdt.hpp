@@ -2,6 +2,7 @@
 // makes no sense is left out, a damaged file is an error.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <set>
@@ -41,6 +42,10 @@ struct UsdtObject {
     std::string path; ///< as the process sees it
     UniqueFd file;    ///< the very file
     std::vector<UsdtProbe> probes;
+
+    [[nodiscard]] bool has_probe(std::string_view name) const {
+        return std::any_of(probes.begin(), probes.end(), [&](const auto& probe) { return probe.name == name; });
+    }
 };
 
 /// The objects of the process that have probes of `provider`, but for those in `seen`, which is added to. Files that cannot be read are
