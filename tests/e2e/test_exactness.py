@@ -249,7 +249,8 @@ def test_what_probes_cost_after_an_exec_is_of_the_new_image(tmp_path):
         )
         os.kill(report["process"]["pid"], signal.SIGKILL)
         memtrace.last_reports()
-    assert 0 < report["coverage"]["overhead"]["ratio"] < 1, report["coverage"]["overhead"]
+    overhead = report["coverage"]["overhead"]
+    assert overhead["ratio"] > 0 and overhead["trap_ns"] < 1e6, overhead  # all that it does is hits, so the ratio may be its upper bound
 
 
 # ---- allocators -----------------------------------------------------------------------------------------------------------------
