@@ -116,29 +116,45 @@ static inline __u64 mt_told_interval(__u64 weight) {
     return MT_TOLD_WEIGHT | (weight < MT_MAX_TOLD_WEIGHT ? weight : MT_MAX_TOLD_WEIGHT);
 }
 
-/* What mt_weigh would give where p is size / weight. No block stands for less than itself, and none of no bytes for more than one. */
-static inline void mt_weigh_told(__u64 size, __u64 weight, struct mt_weight* out) {
-    const __u64 excess = weight > size ? weight - size : 0;
-    const __u64 more = size != 0 ? (excess << MT_OBJECT_SHIFT) / size : 0; /* 2^16 (o - 1) */
+/* 2^-16 a b; `a` and `b` are less than 2^40. */
+static inline __u64 mt_told_product(__u64 a, __u64 b) {
+    if (a >> 32 == 0 && b >> 32 == 0) {
+        return (a * b >> 16) + (a * b >> 15 & 1);
+    }
+    if (b >> 32 == 0) {
+        return (a >> 8) * b >> 8;
+    }
+    return (a >> 8) * (b >> 8);
+}
 
-    out->bytes = size + excess;
+/* A program may tell S/p, as mt_weigh does, or, as OpenTelemetry's contract has it, n intervals for n marks in the block, which is less than
+ * S where fewer fell into it than usual. Both have the mean S, so both are taken as they are: o = w/S, and the variances are w (w - S) and
+ * o (o - 1), which are right for both (the mean of n (n - x) is x where n is Poisson of mean x). Where w < S that is negative, and sums must
+ * not be: there it is (S - w)^2 and (1 - o)^2, so that all together is somewhat too much.
+ * 0 says nothing, and a weight that was cut not more than the size; both stand for the block alone. One of no bytes is one object. */
+static inline void mt_weigh_told(__u64 size, __u64 weight, struct mt_weight* out) {
+    const int alone = weight == 0 || (weight == MT_MAX_TOLD_WEIGHT && size > weight);
+    const __u64 bytes = alone ? size : weight;
+    __u64 missing, more;
+
+    out->bytes = bytes;
+    out->objects = MT_OBJECT_ONE;
+    out->bytes_variance = 0;
+    out->objects_variance = 0;
+    if (bytes == size) {
+        return;
+    }
+    if (bytes < size) {
+        missing = size - bytes < MT_MAX_TOLD_WEIGHT ? size - bytes : MT_MAX_TOLD_WEIGHT;
+        out->bytes_variance = mt_told_product(missing, missing);
+        out->objects = (bytes << MT_OBJECT_SHIFT) / size;
+        out->objects_variance = mt_told_product(MT_OBJECT_ONE - out->objects, MT_OBJECT_ONE - out->objects);
+        return;
+    }
+    out->bytes_variance = mt_told_product(bytes, bytes - size);
+    more = size != 0 ? ((bytes - size) << MT_OBJECT_SHIFT) / size : 0; /* 2^16 (o - 1) */
     out->objects = MT_OBJECT_ONE + more;
-    if (excess == 0) {
-        out->bytes_variance = 0;
-    } else if (out->bytes >> 32 == 0) {
-        out->bytes_variance = (out->bytes * excess + (1ull << (MT_BYTES_VARIANCE_SHIFT - 1))) >> MT_BYTES_VARIANCE_SHIFT;
-    } else if (excess >> 32 == 0) {
-        out->bytes_variance = (out->bytes >> 8) * excess >> 8;
-    } else {
-        out->bytes_variance = (out->bytes >> 8) * (excess >> 8);
-    }
-    if (more >> 39 != 0) {
-        out->objects_variance = ~0ull;
-    } else if (out->objects >> 32 == 0) {
-        out->objects_variance = (out->objects * more + (1ull << (MT_OBJECT_SHIFT - 1))) >> MT_OBJECT_SHIFT;
-    } else {
-        out->objects_variance = (out->objects >> 8) * (more >> 8);
-    }
+    out->objects_variance = more >> 39 != 0 ? ~0ull : mt_told_product(out->objects, more);
 }
 
 /* `interval` is that of the record, 0: every allocation was recorded, else up to MT_MAX_INTERVAL, or mt_told_interval(). `weights` has

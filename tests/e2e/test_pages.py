@@ -179,3 +179,18 @@ def test_replay_says_the_same(tmp_path, format_):
 
 def test_doctor_names_the_tier():
     assert re.search(r"^yes +pages tier +touched memory, mmap, munmap, mremap, brk$", run_memtrace("doctor").out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("unmaps", [False, True], ids=["kept", "unmapped"])
+def test_what_is_mapped_and_never_touched_is_in_the_text(tmp_path, unmaps):
+    recording = tmp_path / "map.rec"
+    run_attached(tmp_path, "map_untouched", *(["--unmap"] if unmaps else []), options=["--record", recording])
+    replayed = run_memtrace("replay", recording, "--output", "text")
+    assert replayed.status == 0
+    if unmaps:
+        assert "mapping memory" not in replayed.out and " mapped," not in replayed.out
+        return
+    assert re.search(r"^ +40\.0 MiB mapped, 0 B of it unmapped$", replayed.out, re.MULTILINE), replayed.out
+    assert "it goes on mapping memory and keeps it, touched or not" in replayed.out
+    stack = re.search(r"^    40\.0 MiB mapped, \S+ MiB/s, 40 times, site .*\n((?: {6}#.*\n)+)", replayed.out, re.MULTILINE)
+    assert stack and re.search(r"^ +#\d+ reserve \(", stack[1], re.MULTILINE), replayed.out

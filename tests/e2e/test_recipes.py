@@ -13,8 +13,8 @@ import pytest
 
 from memtrace_runner import Memtrace, counters
 from targets import REPOSITORY, Target, shared_library
-from test_postgres import running_cluster  # noqa: F401 # pylint: disable=unused-import
-from tracer import run_memtrace
+from test_postgres import Load, running_cluster  # noqa: F401 # pylint: disable=unused-import
+from tracer import run_memtrace, wait_until
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "bench"))
 from servers import MariadbServer  # noqa: E402
@@ -35,6 +35,11 @@ def told(report):
 def findings(report):
     """Resources that something is wrong with."""
     return [resource for resource in report["resources"] if resource["verdict"] != "stable"]
+
+
+def calls(report, kind):
+    """How many were acquired, and how many released."""
+    return next(((row["acquired"], row["released"]) for row in report["resource_kinds"] if row["kind"] == kind), (0, 0))
 
 
 def functions(resource):
@@ -95,6 +100,19 @@ def test_a_program_without_the_mistake_reports_nothing(tmp_path, recipe):
     assert counters(report)["mapped_hits"] > 0
 
 
+KEEPER_ROUNDS = 20
+
+
+def test_what_is_given_back_was_heard_of(tmp_path):
+    """Of the kinds that `keeper` keeps none of: so often acquired, so often released."""
+    sqlite = kept(tmp_path, "sqlite", options_of("sqlite"), ["sqlite-blob"], keep=False)
+    assert calls(sqlite, "sqlite-blob") == (KEEPER_ROUNDS, KEEPER_ROUNDS)
+    openssl = kept(tmp_path, "openssl", options_of("openssl"), ["openssl-ctx", "openssl-md-ctx", "openssl-cipher-ctx"], keep=False)
+    assert calls(openssl, "openssl-ctx") == (1, 1)
+    assert calls(openssl, "openssl-md-ctx")[0] >= KEEPER_ROUNDS and of_kind(openssl, "openssl-md-ctx") == []
+    assert calls(openssl, "openssl-cipher-ctx")[0] >= KEEPER_ROUNDS
+
+
 def test_what_is_known_of_a_statement(tmp_path):
     report = kept(tmp_path, "sqlite", options_of("sqlite"), ["sqlite-statement"])
     [statement] = of_kind(report, "sqlite-statement")
@@ -114,8 +132,8 @@ def shell(command, **popen):
             client.kill()
 
 
-def psql(cluster):
-    return shell([cluster.binaries / "psql", *cluster.server(), "-X", "-A", "-t", "-q", "postgres"], cwd=cluster.directory)
+def psql(cluster, database="postgres"):
+    return shell([cluster.binaries / "psql", *cluster.server(), "-X", "-A", "-t", "-q", database], cwd=cluster.directory)
 
 
 def tell(client, sql):
@@ -163,6 +181,75 @@ def test_a_session_that_ends_its_transactions(cluster, tmp_path):
     assert told(report) == [] and report["coverage"]["lost"] == {}
     acquired = {kind["kind"]: kind["acquired"] for kind in report["resource_kinds"]}
     assert acquired["postgresql-transaction"] >= 3 and acquired["postgresql-query"] >= 8 and acquired["postgresql-sort"] == 1
+
+
+def test_a_session_that_waits_for_a_lock(cluster, tmp_path):
+    with psql(cluster) as holder, psql(cluster) as client:
+        backend = int(*tell(client, "select pg_backend_pid();"))
+        with Memtrace.attach(tmp_path, backend, "--config", "postgresql", *OFTEN) as memtrace:
+            memtrace.wait_report(attached("postgresql-lock-wait"))
+            tell(holder, "begin; lock table pgbench_branches;")
+            client.stdin.write("begin; lock table pgbench_branches;\n")
+            client.stdin.flush()
+            report = memtrace.wait_report(lambda report: of_kind(report, "postgresql-lock-wait"))
+            tell(holder, "commit;")
+            tell(client, "commit;")
+            after = memtrace.stop()
+    [wait] = of_kind(report, "postgresql-lock-wait")
+    assert int(wait["id"]) == backend and "LockAcquireExtended" in functions(wait)
+    assert calls(after, "postgresql-lock-wait") == (1, 1)
+
+
+def test_pages_that_a_session_reads(cluster, tmp_path):
+    """Of a database that nobody has used since the server began: none of its tables is in the server's buffers."""
+    with psql(cluster, "template1") as client:
+        backend = int(*tell(client, "select pg_backend_pid();"))
+        with Memtrace.attach(tmp_path, backend, "--config", "postgresql", *OFTEN) as memtrace:
+            memtrace.wait_report(attached("postgresql-buffer-read"))
+            tell(client, "select count(*) from pg_description;")
+            pages = int(*tell(client, "select pg_relation_size('pg_description') / 8192;"))
+            report = memtrace.stop()
+    acquired, released = calls(report, "postgresql-buffer-read")
+    assert acquired == released >= pages > 10 and report["coverage"]["lost"] == {}
+
+
+def test_waits_for_the_locks_of_the_server(cluster, tmp_path):
+    with Load(cluster, "-c", 8, "-j", 2) as load:
+        wait_until(lambda: len(cluster.backends("pgbench")) == 8, load.said)
+        with Memtrace.attach(tmp_path, cluster.backends("pgbench")[0], "--config", "postgresql", *OFTEN) as memtrace:
+            report = memtrace.wait_report(lambda report: calls(report, "postgresql-lwlock-wait")[1] > 5)
+            memtrace.stop()
+    acquired, released = calls(report, "postgresql-lwlock-wait")
+    assert acquired - released in (0, 1) and findings(report) == []
+
+
+def test_the_locks_of_the_server(cluster, tmp_path):
+    with psql(cluster) as client:
+        backend = int(*tell(client, "select pg_backend_pid();"))
+        with Memtrace.attach(tmp_path, backend, "--config", "postgresql-lwlocks", *OFTEN) as memtrace:
+            memtrace.wait_report(attached("postgresql-lwlock"))
+            tell(client, "create table mine(a int); insert into mine select generate_series(1, 100); select count(*) from mine;")
+            report = memtrace.stop()
+    acquired, released = calls(report, "postgresql-lwlock")
+    assert acquired == released > 100 and told(report) == [] and report["coverage"]["lost"] == {}
+
+
+def test_mariadb_connections_and_tables(tmp_path):
+    """The state of a connection that has ended is kept for the next one: here that of the fixture's, so it takes two for a new one."""
+    with MariadbServer() as server:
+        command = ["mariadb", "--no-defaults", f"--socket={server.socket}", "--unbuffered", "--skip-column-names", "--batch"]
+        with Memtrace.attach(tmp_path, server.process.pid, "--config", "mariadb", *OFTEN) as memtrace:
+            memtrace.wait_report(attached("mariadb-connection", "mariadb-table"))
+            with shell(command) as other, shell(command) as client:
+                assert tell(other, "select 1;") == ["1"]
+                tell(client, "create database d; create table d.t(a int); lock tables d.t read;")
+                report = memtrace.wait_report(lambda report: of_kind(report, "mariadb-table"))
+                tell(client, "unlock tables;")
+                last = memtrace.stop()
+    [table] = of_kind(report, "mariadb-table")
+    assert re.fullmatch("(mariadb-connection )?0x[0-9a-f]+", table["parent"])
+    assert of_kind(report, "mariadb-connection") != []
+    assert of_kind(last, "mariadb-table") == [] and findings(last) == []
 
 
 def test_mariadb_transactions(tmp_path):
@@ -223,9 +310,45 @@ def test_processes_that_are_followed(tmp_path):
     assert [statement["name"] for statement in of_kind(report, "sqlite-statement")] == [sql[:63]]
 
 
+CURSORS = {
+    "limit": ("[[resource]]\nkind = 'cursor'\nmax_age = '300ms'\n", ("overdue", "probable"), "the limit of its kind is 0.3 s"),
+    "thresholds": ("[resources]\nmin_released = 1\nmin_age = '300ms'\n", ("live", "suspect"), "99 % of its kind for at most"),
+}
+
+
+@pytest.mark.parametrize("which", CURSORS)
+def test_limits_and_thresholds_of_what_a_program_tells_itself(tmp_path, which):
+    """A cursor that the SDK tells of and that is held; replayed, it is found again, without the file."""
+    text, found, why = CURSORS[which]
+    path, recording = tmp_path / "mine.toml", tmp_path / "mine.rec"
+    path.write_text(text)
+    with Target.start("contract") as target:
+        with Memtrace.attach(tmp_path, target.ready(), "--config", path, "--record", recording, *OFTEN) as memtrace:
+            target.go()
+            target.truth()
+            memtrace.wait_report(findings)
+            report = memtrace.stop()
+    [cursor] = findings(report)
+    assert (cursor["kind"], cursor["id"]) == ("cursor", "1")
+    assert (cursor["state"], cursor["verdict"]) == found and why in cursor["evidence"]
+    path.unlink()
+    replayed = run_memtrace("replay", recording, "--output", "json")
+    assert replayed.status == 0 and replayed.reports()[-1]["resources"] == report["resources"]
+
+
+def test_without_them_nothing_is_found(tmp_path):
+    with Target.start("contract") as target:
+        with Memtrace.attach(tmp_path, target.ready(), *OFTEN) as memtrace:
+            target.go()
+            target.truth()
+            memtrace.wait_report(lambda report: any(cursor["age_s"] > 0.5 for cursor in of_kind(report, "cursor")))
+            assert findings(memtrace.stop()) == []
+
+
 @pytest.mark.parametrize(
     "text, complaint",
     [
+        ("[resources]\nfactor = 0\n", r"bad.toml:2: factor is no number from 1 to 1000000"),
         ("[[resource]]\nkind = 'a'\nacquire = 'f() -> id'\n", r"bad.toml:1: a needs acquire and release"),
         ("[[resource]]\nkind = 'a'\naquire = 'f() -> id'\n", r"bad.toml:3: unknown key \"aquire\" \(known: .*\)"),
         ("\n[[resource]\n", r"bad.toml:2: .*"),

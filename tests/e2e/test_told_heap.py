@@ -197,3 +197,30 @@ def test_a_program_without_these_probes_is_refused_in_one_line():
         run = run_memtrace("--pid", target.ready(), *TOLD)
     assert run.status == 1
     assert "otel_memory" in run.error()
+
+
+def test_a_producer_that_knows_nothing_of_memtrace(tmp_path):
+    """No semaphores, constants as arguments, 32 bits of size; and a weight by marks, which is less than the block."""
+    interval, large, small, blocks = 524288, 700000, 64, 100
+    with Target.start("told_plain") as target, Memtrace.attach(tmp_path, target.ready(), *TOLD) as memtrace:
+        target.go()
+        target.truth()
+        report = memtrace.stop()
+    said = live_by_function(report, lambda site: site["stack"][0]["function"])
+    assert said.keys() == {"leak_large", "leak_small"}
+    assert said["leak_large"][0] == said["leak_small"][0] == blocks * interval
+    assert abs(said["leak_large"][1] - blocks * interval / large) <= 1
+    assert abs(said["leak_small"][1] - blocks * interval / small) <= blocks
+    assert abs(report["coverage"]["sample_interval_bytes"] - interval) < 0.01 * interval
+    assert counters(report)["told_heap_hits"] == 4 * blocks
+    low, high = report["totals"]["live_bytes_ci95"]
+    assert low < report["totals"]["live_bytes"] < high
+
+
+def test_a_producer_that_tells_of_no_frees_is_told_what_is_missing():
+    with Target.start("told_alloc_only") as target:
+        run = run_memtrace("--pid", target.ready(), *TOLD)
+        listed = run_memtrace("probes", "--pid", target.ready(), *TOLD)
+    assert run.status == 1
+    assert run.error().endswith("told_alloc_only has no probe otel_memory:free, without which it is not known what is held"), run.error()
+    assert "has no probe otel_memory:free" in listed.out

@@ -41,7 +41,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     require(recipes->size() <= kMaxRecipes);
     for (const auto& recipe : *recipes) {
-        require(!recipe.kind.empty() && !recipe.acquire.empty() && !recipe.release.empty() && !recipe.objects.empty());
+        require(!recipe.kind.empty() && recipe.acquire.empty() == recipe.release.empty());
+        require(recipe.has_functions() ? !recipe.objects.empty()
+                                       : recipe.objects.empty() && recipe.max_age_ns + recipe.max_idle_ns != 0);
         for (const auto* signatures : {&recipe.acquire, &recipe.share, &recipe.touch, &recipe.release}) {
             for (const auto& signature : *signatures) {
                 check(signature);

@@ -11,6 +11,7 @@ TARGET_FLAGS_own_malloc    = -rdynamic -fno-builtin
 
 TARGET_FLAGS_contract      = -Iinclude
 TARGET_FLAGS_deep_stack    = -Iinclude
+TARGET_FLAGS_evictable     = -Iinclude
 TARGET_FLAGS_holder        = -Iinclude
 TARGET_FLAGS_sdk_cases     = -Iinclude
 TARGET_FLAGS_told_flood    = -Iinclude
@@ -54,6 +55,7 @@ $(patsubst %,$(OUT)/targets/%,churn8 cross_thread_free exception_crew hostile sp
 $(patsubst %,$(OUT)/targets/%,dlopen_late exec_self fork_child hostile spin): tests/targets/self.h
 $(patsubst %,$(OUT)/targets/%,liballocator.so own_malloc): tests/targets/arena.h
 $(OUT)/targets/told_heap_stripped: tests/targets/told_heap.c
+$(OUT)/targets/told_alloc_only: tests/targets/told_plain.c
 $(OUT)/targets/static_stripped: tests/targets/static_malloc.c
 $(OUT)/targets/map_pages_stripped: tests/targets/map_pages.c
-$(OUT)/targets/sdk_cases $(OUT)/targets/told_flood: $(wildcard include/memtrace/*.h include/memtrace/*.hpp include/memtrace/detail/*.hpp)
+$(patsubst %,$(OUT)/targets/%,evictable sdk_cases told_flood): $(wildcard include/memtrace/*.h include/memtrace/*.hpp include/memtrace/detail/*.hpp)

@@ -104,8 +104,8 @@ TEST(EventCodec, KindNumbersAreThoseOfTheSpecification) {
     for (const auto& event : testing::sample_events()) {
         kinds[event.index()] = parse_record_header(record_of(event)).kind;
     }
-    EXPECT_EQ(kinds, (std::vector<unsigned>{1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 17, 11, 12, 13, 14, 15,
-                                            16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30, 27, 31, 32}));
+    EXPECT_EQ(kinds, (std::vector<unsigned>{1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 17, 11, 12, 13, 14, 15, 16,
+                                            18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30, 27, 31, 32, 33}));
 }
 
 TEST(EventCodec, NaNKeepsItsBits) {

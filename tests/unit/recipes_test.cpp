@@ -126,6 +126,21 @@ TEST(Recipes, WhatIsNotSaidIsHarmless) {
     EXPECT_FALSE(parsed->front().owned_by_user);
 }
 
+TEST(Recipes, WhatAProgramTellsOfItselfMayHaveLimits) {
+    const auto parsed = parse_recipes("[[resource]]\nkind = \"cursor\"\nmax_age = \"2s\"\n", "a.toml");
+    ASSERT_TRUE(parsed) << parsed.error().message;
+    EXPECT_FALSE(parsed->front().has_functions());
+    EXPECT_EQ(parsed->front().max_age_ns, 2'000'000'000U);
+    EXPECT_TRUE(parsed->front().complete);
+    EXPECT_TRUE(parsed->front().objects.empty()) << "nothing is looked at for it";
+    const auto more = [](const std::string& line) { return complaint("[[resource]]\nkind = \"a\"\nmax_idle = \"2s\"\n" + line); };
+    for (const auto* line : {"object = \"b\"\n", "owned_by = \"user\"\n", "complete = true\n"}) {
+        EXPECT_EQ(more(line), "a.toml:1: a has no functions: max_age and max_idle are all that it takes");
+    }
+    EXPECT_EQ(more("touch = \"t(id)\"\n"), "a.toml:1: a needs acquire and release");
+    EXPECT_EQ(complaint("[[resource]]\nkind = \"a\"\n"), "a.toml:1: a needs acquire and release, or max_age or max_idle alone");
+}
+
 TEST(Recipes, ComplaintsSayWhere) {
     EXPECT_EQ(complaint(""), "a.toml: no [[resource]]");
     EXPECT_EQ(complaint("x = 1\n"), "a.toml:1: expected [[resource]], not x");
@@ -202,6 +217,27 @@ TEST(Recipes, KindsOfSeveralFilesDiffer) {
     std::filesystem::remove_all(directory);
     ASSERT_FALSE(twice);
     EXPECT_EQ(twice.error().message, path + ":1: a is described in " + path + ":1 already");
+}
+
+TEST(Recipes, LimitsAloneGoToTheRecipeOfTheKind) {
+    const auto directory = std::filesystem::temp_directory_path() / ("memtrace-limits-" + std::to_string(::getpid()));
+    std::filesystem::create_directory(directory);
+    const auto recipe = (directory / "recipe.toml").string();
+    const auto limits = (directory / "limits.toml").string();
+    std::ofstream(recipe) << kHead << "max_age = \"5s\"\nmax_idle = \"5s\"\n";
+    std::ofstream(limits) << "[[resource]]\nkind = \"a\"\nmax_age = \"2s\"\n[[resource]]\nkind = \"b\"\nmax_age = \"3s\"\n";
+    const auto read = read_recipes({limits, recipe});
+    const auto twice = read_recipes({limits, limits});
+    std::filesystem::remove_all(directory);
+    ASSERT_TRUE(read) << read.error().message;
+    ASSERT_EQ(read->size(), 2U);
+    EXPECT_EQ(read->at(0).kind, "b");
+    EXPECT_EQ(read->at(1).acquire.front().name, "f");
+    EXPECT_EQ(read->at(1).max_age_ns, 2'000'000'000U);
+    EXPECT_EQ(read->at(1).max_idle_ns, 5'000'000'000U);
+    EXPECT_FALSE(read->at(1).complete);
+    ASSERT_FALSE(twice);
+    EXPECT_EQ(twice.error().message, limits + ":1: a is described in " + limits + ":1 already");
 }
 
 TEST(Recipes, AFileThatIsNotThereIsSaid) {

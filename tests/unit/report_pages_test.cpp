@@ -105,6 +105,23 @@ TEST_F(ReportPagesTest, WhatHoldsNothingIsLeftOut) {
     EXPECT_EQ(report().pages.other_sites, 0U);
 }
 
+TEST_F(ReportPagesTest, WhatIsMappedAgainAndAgainIsShownThoughNobodyTouchesIt) {
+    start({"libc: malloc"});
+    define({1}, PageKind::mmap, "map_it");
+    const auto maps = [this](std::uint64_t times, std::uint64_t unmapped) {
+        model_.apply(PageSiteSample{{1}, times * kMiB, unmapped * kMiB, times});
+        model_.apply(PageSample{kProcess, 0, 0, times * kMiB, unmapped * kMiB});
+        tick(5);
+        return text_of(report());
+    };
+    EXPECT_FALSE(contains(maps(9, 0), " mapped,")) << "room that a program makes for itself";
+    EXPECT_FALSE(contains(maps(40, 38), " mapped,")) << "it goes back";
+    const auto text = maps(80, 38);
+    EXPECT_TRUE(contains(text, "80.0 MiB mapped, 38.0 MiB of it unmapped")) << text;
+    EXPECT_TRUE(contains(text, "it goes on mapping memory and keeps it, touched or not"));
+    EXPECT_TRUE(contains(text, "map_it"));
+}
+
 TEST_F(ReportPagesTest, ManySmallPlacesAreSummed) {
     start({"libc: malloc"});
     for (std::uint32_t i = 1; i <= 130; ++i) {

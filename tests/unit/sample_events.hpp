@@ -80,6 +80,8 @@ inline std::vector<Event> sample_events() {
         ProcessForgotten{{kMax32}},
         CollectorSample{0.5, 0.01, 1, 2, 10, 1, 30, 1'000, 4, 5, "memtrace itself takes 50 % of a core"},
         CollectorSample{-1, std::numeric_limits<double>::infinity(), kMax64, kMax64, 0, 0, 0, kMax64, kMax64, kMax64, ""},
+        ResourceThresholds{1, 2.5, 3, 4, 5, 6, 0.5, 7.5},
+        ResourceThresholds{kMax64, -1, kMax64, kMax64, kMax64, kMax64, 0, std::numeric_limits<double>::infinity()},
         CohortsCut{{1}, {1, 2, kMax64}},
         CohortsCut{{kMax32}, {}},
         MemorySample{{1}, 1, 2, 3, 4, 5, true, 6, 7},

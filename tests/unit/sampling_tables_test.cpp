@@ -219,7 +219,7 @@ TEST(Weights, ToldOnesAreThoseOfADrawOfTheSameProbability) {
 
 TEST(Weights, ToldOnesThatMakeNoSenseStandForTheBlockAlone) {
     for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{4096}, ~std::uint64_t{0} >> 1}) {
-        for (const std::uint64_t whole : {std::uint64_t{0}, size / 2, size}) {
+        for (const std::uint64_t whole : {std::uint64_t{0}, size}) {
             const auto told = weigh(size, mt_told_interval(whole));
             EXPECT_EQ(told.bytes, size);
             EXPECT_EQ(told.objects, MT_OBJECT_ONE);
@@ -230,6 +230,46 @@ TEST(Weights, ToldOnesThatMakeNoSenseStandForTheBlockAlone) {
     EXPECT_EQ(weigh(0, mt_told_interval(1000)).bytes, 1000U); // told of no bytes that stand for some: they do
     EXPECT_EQ(weigh(0, mt_told_interval(1000)).objects, MT_OBJECT_ONE);
     EXPECT_EQ(weigh(1, mt_told_interval(~std::uint64_t{0})).bytes, MT_MAX_TOLD_WEIGHT);
+}
+
+/// OpenTelemetry's contract: a block stands for an interval for each mark in it, be that less than its size.
+TEST(Weights, ToldOnesOfMarksAreTakenAsTheyAre) {
+    const auto told = weigh(700'000, mt_told_interval(524'288));
+    EXPECT_EQ(told.bytes, 524'288U);
+    EXPECT_NEAR(std::ldexp(static_cast<double>(told.objects), -MT_OBJECT_SHIFT), 524'288.0 / 700'000, 2e-5);
+    EXPECT_NEAR(std::ldexp(static_cast<double>(told.bytes_variance), MT_BYTES_VARIANCE_SHIFT), 175'712.0 * 175'712, 65'536);
+    EXPECT_GT(told.objects_variance, 0U);
+    const auto huge = weigh(std::uint64_t{1} << 62, mt_told_interval(4096));
+    EXPECT_EQ(huge.bytes, 4096U);
+    EXPECT_GT(huge.bytes_variance, std::uint64_t{1} << 62);
+}
+
+/// As they are, marks are unbiased for blocks of any size, and the variance said is no less than it is.
+TEST(Weights, ToldOnesOfMarksAreUnbiased) {
+    constexpr std::uint64_t kInterval = 65'536;
+    constexpr double kDraws = 200'000;
+    std::mt19937_64 random(1);
+    for (const double x : {0.05, 0.5, 0.9, 1.0, 1.1, 2.0, 5.0, 20.0}) {
+        const auto size = static_cast<std::uint64_t>(x * kInterval);
+        std::poisson_distribution<std::uint64_t> marks(x);
+        double bytes = 0;
+        double objects = 0;
+        double variance = 0;
+        for (int i = 0; i < static_cast<int>(kDraws); ++i) {
+            if (const auto n = marks(random); n != 0) {
+                const auto told = weigh(size, mt_told_interval(n * kInterval));
+                bytes += static_cast<double>(told.bytes);
+                objects += std::ldexp(static_cast<double>(told.objects), -MT_OBJECT_SHIFT);
+                variance += std::ldexp(static_cast<double>(told.bytes_variance), MT_BYTES_VARIANCE_SHIFT);
+            }
+        }
+        const auto deviation = 1 / std::sqrt(x * kDraws); // relative, of what was told
+        EXPECT_NEAR(bytes / (kDraws * static_cast<double>(size)), 1, 5 * deviation) << x;
+        EXPECT_NEAR(objects / kDraws, 1, 5 * deviation) << x;
+        const auto said = variance / (kDraws * x * kInterval * kInterval);
+        EXPECT_GT(said, 0.95) << x;
+        EXPECT_LT(said, 4) << x;
+    }
 }
 
 TEST(Weights, LargestSizesDoNotOverflow) {

@@ -8,6 +8,7 @@ namespace memtrace {
 namespace {
 
 constexpr double kNsPerSecond = 1e9;
+static_assert(ResourceThresholds{}.settle_ns == ResourceTable::kSettleNs);
 
 bool lasted(std::uint64_t from_ns, std::uint64_t now_ns, std::uint64_t least_ns) {
     return from_ns != 0 && now_ns > from_ns && now_ns - from_ns >= least_ns;

@@ -11,26 +11,6 @@
 
 namespace memtrace {
 
-/// When a resource is unusually old. Durations in ns.
-struct ResourceThresholds {
-    /// Released ones of the kind, at least. Fewer have no 99th percentile: it would be the oldest of them.
-    std::uint64_t min_released = 100;
-    /// Older, and longer unused, than so many times the 99th percentile of the kind's own. Lifetimes have long tails, a log-normal one
-    /// with a sigma of 1 has one in 50,000 beyond 6 times its 99th percentile: our choice, on the safe side.
-    double factor = 10;
-    /// However short-lived the kind is.
-    std::uint64_t min_age_ns = 60'000'000'000;
-    /// After the end of its thread or its parent, and of a pool without anything put back: see ResourceTable.
-    std::uint64_t settle_ns = ResourceTable::kSettleNs;
-    /// Releases of the kind, none of them after the end of a thread or parent, that make one that is held then a sure leak.
-    std::uint64_t sure_released = 8;
-    /// Fewer acquired at one place are no trend.
-    std::uint64_t min_acquired = 10;
-    /// Where most are released, numbers go up and down with the load: a rise must be so sure, and last so long, to be suspected.
-    double busy_p = 1e-6;
-    double busy_s = 60;
-};
-
 struct ResourceJudgement {
     SiteVerdict verdict = SiteVerdict::stable;
     bool leaked = false;  ///< who could give it back has gone

@@ -144,6 +144,9 @@ Status Collector::start_process(std::int32_t pid, Followed& process, Stage stage
 
 Status Collector::miss_allocator(std::int32_t pid, const std::string& comm) const {
     const bool any = options_.allocator == "auto";
+    if (const auto half = told_ && options_.allocator == kToldAllocator ? told_->one_sided(pid) : ""; !half.empty()) {
+        return fail("process " + std::to_string(pid) + " (" + comm + ") does not tell of its heap: " + half);
+    }
     const std::string text = "process " + std::to_string(pid) + " (" + comm + ") has no function of " +
                              (any ? "malloc and its family" : "the allocator " + options_.allocator) +
                              " that can be found: a stripped static program? See memtrace probes --pid " + std::to_string(pid);

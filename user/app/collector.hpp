@@ -22,6 +22,7 @@
 #include "app/resource_collector.hpp"
 #include "app/site_book.hpp"
 #include "app/told_heap.hpp"
+#include "app/told_interval.hpp"
 #include "app/unwind_loader.hpp"
 #include "base/fd.hpp"
 #include "base/result.hpp"
@@ -156,9 +157,9 @@ private:
         std::vector<std::uint64_t> cohorts; ///< that births are told of (CohortsCut)
         mt_counters load_counters{};        ///< as of take_load
         std::uint64_t load_cpu_ns = 0;
-        std::uint64_t unwatched_ns = 0;  ///< when frees went unwatched last; 0 = never
-        std::uint64_t told_interval = 0; ///< mean distance of the samples that it tells of, as its records say; 0 = unknown
-        ModuleId program;                ///< its executable file
+        std::uint64_t unwatched_ns = 0; ///< when frees went unwatched last; 0 = never
+        ToldInterval told_interval;
+        ModuleId program; ///< its executable file
     };
     void tell_mode(const Followed& process);
     [[nodiscard]] bool listens(std::int32_t pid) const { return told_ && told_->listens(pid); }

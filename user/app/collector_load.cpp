@@ -11,7 +11,7 @@ namespace memtrace {
 
 void Collector::tell_mode(const Followed& process) {
     if (listens(process.started.pid)) {
-        sink_(ModeChanged{process.id, TraceMode::sampled, process.told_interval, 0, 0, 0,
+        sink_(ModeChanged{process.id, TraceMode::sampled, process.told_interval.value(), 0, 0, 0,
                           "the program samples, and tells of it by otel_memory's probes"});
         return;
     }

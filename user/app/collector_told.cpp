@@ -1,6 +1,5 @@
 // Collector, the fourth part: heaps that programs tell of themselves.
 #include <algorithm>
-#include <cmath>
 
 #include "app/collector.hpp"
 #include "app/message.hpp"
@@ -12,14 +11,6 @@ namespace {
 
 bool is_windowed(TraceMode mode) {
     return mode == TraceMode::windowed || mode == TraceMode::pages;
-}
-
-/// The mean distance of samples of which a block of `size` bytes stands for `weight`: weight = size / (1 - exp(-size / interval)). 0 where
-/// it would have been kept for certain.
-std::uint64_t told_interval(std::uint64_t size, std::uint64_t weight) {
-    const double kept = static_cast<double>(size) / static_cast<double>(weight);
-    return size == 0 || size >= weight ? 0
-                                       : static_cast<std::uint64_t>(std::lround(-static_cast<double>(size) / std::log1p(-kept)));
 }
 
 } // namespace
@@ -67,11 +58,8 @@ Status Collector::listen(std::int32_t pid, Followed& process) {
     return set_probes(pid, process);
 }
 
-/// Told of as soon as the records say more than is known, by a hundredth: the last bits are those of rounded weights.
 void Collector::note_told_interval(Followed& process, const mt_live_block& block) {
-    const auto interval = told_interval(block.size, block.interval & ~MT_TOLD_WEIGHT);
-    if (interval > process.told_interval + process.told_interval / 100) {
-        process.told_interval = interval;
+    if (process.told_interval.add(block.size, block.interval & ~MT_TOLD_WEIGHT)) {
         tell_mode(process);
     }
 }

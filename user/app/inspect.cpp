@@ -1,6 +1,7 @@
 // memtrace probes and memtrace doctor: what would be attached, what the kernel offers.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -13,6 +14,7 @@
 #include "app/message.hpp"
 #include "app/privileges.hpp"
 #include "app/resource_collector.hpp"
+#include "app/told_heap.hpp"
 #include "config/recipes.hpp"
 #include "kernel/contract_tracer.hpp"
 #include "kernel/features.hpp"
@@ -79,12 +81,16 @@ bool print_told_heap(std::int32_t pid, const std::vector<Mapping>& mappings, con
     std::set<FileIdentity> seen;
     const auto objects = find_usdt_objects(pid, mappings, kToldHeapProvider, seen);
     for (const auto& object : objects) {
+        if (const auto missing = missing_told_probe(object); !missing.empty()) {
+            std::printf("  %s\n", missing.c_str());
+            continue;
+        }
         std::printf("  %s: tells of a sample of its allocations, provider otel_memory: %s\n", object.path.c_str(),
                     allocator == kToldHeapProvider
                         ? "followed"
                         : "followed where probes on malloc fit no budget, or with --allocator otel_memory");
     }
-    return !objects.empty();
+    return std::any_of(objects.begin(), objects.end(), [](const auto& object) { return missing_told_probe(object).empty(); });
 }
 
 /// What the program would be heard by, where it was built with the contract's probes.

@@ -46,8 +46,11 @@ void MappedCollector::end(std::int32_t pid) {
 
 std::vector<Event> MappedCollector::kinds(ProcessId process, const State& state) const {
     std::vector<Event> events;
-    for (const auto index : state.recipes) {
-        const auto& recipe = recipes_[index];
+    for (std::size_t i = 0; i < recipes_.size(); ++i) {
+        const auto& recipe = recipes_[i];
+        if (recipe.has_functions() && !state.recipes.contains(i)) {
+            continue;
+        }
         events.emplace_back(ResourceKindDefined{process, recipe.kind, recipe.max_age_ns, recipe.max_idle_ns, recipe.complete,
                                                 !recipe.owned_by_user});
     }

@@ -200,6 +200,11 @@ Status Session::run() {
     } else {
         return tl::unexpected(recipes.error());
     }
+    if (auto thresholds = read_resource_config(options_.configs)) {
+        thresholds_ = *thresholds;
+    } else {
+        return tl::unexpected(thresholds.error());
+    }
     if (auto alerts = read_alert_config(options_.configs)) {
         alerts_ = std::move(*alerts);
     } else {

@@ -207,7 +207,9 @@ Status Session::reload() {
     const auto next = read_again(options_);
     const auto alerts = next ? read_alert_config(next->configs) : tl::unexpected(next.error());
     const auto recipes = alerts ? read_recipes(next->configs) : tl::unexpected(alerts.error());
-    const auto governed = recipes ? apply(*next, *alerts, *recipes) : Result<bool>(tl::unexpected(recipes.error()));
+    const auto thresholds = recipes ? read_resource_config(next->configs) : tl::unexpected(recipes.error());
+    const auto governed =
+        thresholds ? apply(*next, *alerts, *recipes, *thresholds) : Result<bool>(tl::unexpected(thresholds.error()));
     if (!governed) {
         say("the configuration stays as it was: " + governed.error().message);
     }
@@ -217,7 +219,8 @@ Status Session::reload() {
 }
 
 /// True: what tracing may take is another, which is the caller's to tell, as are targets.
-Result<bool> Session::apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes) {
+Result<bool> Session::apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes,
+                            const ResourceThresholds& thresholds) {
     std::vector<std::string> changed;
     std::vector<std::string> later;
     for (const auto& name : differences(options_.settings, next.settings)) {
@@ -249,6 +252,11 @@ Result<bool> Session::apply(const Options& next, const AlertConfig& alerts, cons
     }
     if (options.targets != options_.targets) {
         changed.emplace_back("targets");
+    }
+    if (thresholds != thresholds_) {
+        changed.emplace_back("resources");
+        thresholds_ = thresholds;
+        on_event(thresholds_);
     }
     if (alerts != alerts_) {
         changed.emplace_back("alerts");

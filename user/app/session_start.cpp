@@ -137,6 +137,9 @@ Status Session::load(const KernelFeatures& features) {
     collector_->watch_told_heaps([this] { return ToldHeapTracer::load(tracer_->heap_maps(), options_.max_frames); });
     on_event(RunStarted{MEMTRACE_VERSION, wall_ns(), monotonic_ns(), options_.min_age_ns, options_.max_live,
                         tracer_->kernel_bytes(), features.costs.emulated_ns});
+    if (thresholds_ != ResourceThresholds{}) {
+        on_event(thresholds_);
+    }
     return {};
 }
 

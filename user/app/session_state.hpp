@@ -26,6 +26,7 @@
 #include "config/alert_config.hpp"
 #include "config/options.hpp"
 #include "config/recipes.hpp"
+#include "config/resource_config.hpp"
 #include "model/model.hpp"
 #include "store/recording.hpp"
 
@@ -75,7 +76,8 @@ private:
     void take_children();
     Status serve_manager(std::uint64_t now_ns);
     Status reload();
-    Result<bool> apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes);
+    Result<bool> apply(const Options& next, const AlertConfig& alerts, const std::vector<ResourceRecipe>& recipes,
+                       const ResourceThresholds& thresholds);
     Status retarget(bool governed);
     Status let_go(const std::vector<std::int32_t>& pids);
 
@@ -87,6 +89,7 @@ private:
 
     Options options_;
     std::vector<ResourceRecipe> recipes_;
+    ResourceThresholds thresholds_;
     Model model_;
     std::optional<LateNames> names_; ///< where --symbols is given
     std::optional<Output> output_;

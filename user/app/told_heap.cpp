@@ -5,19 +5,22 @@
 
 namespace memtrace {
 
-namespace {
-
-bool has_both(const UsdtObject& object) {
-    return std::all_of(kToldHeapProbes.begin(), kToldHeapProbes.end(), [&](const char* name) { return object.has_probe(name); });
+std::string missing_told_probe(const UsdtObject& object) {
+    for (const auto* name : kToldHeapProbes) {
+        if (!object.has_probe(name)) {
+            return object.path + " has no probe otel_memory:" + name + ", without which it is not known what is held";
+        }
+    }
+    return "";
 }
-
-} // namespace
 
 Status ToldHeap::look(std::int32_t pid, mt_process_key key, const std::vector<Mapping>& mappings) {
     auto& process = processes_[pid];
     for (auto& object : find_usdt_objects(pid, mappings, kToldHeapProvider, process.seen)) {
-        if (has_both(object)) {
+        if (auto missing = missing_told_probe(object); missing.empty()) {
             process.objects.push_back(std::move(object));
+        } else {
+            process.one_sided = std::move(missing);
         }
     }
     auto status = process.listens ? attach(pid, key, process) : Status();
@@ -25,6 +28,11 @@ Status ToldHeap::look(std::int32_t pid, mt_process_key key, const std::vector<Ma
         process.objects.erase(process.objects.begin() + static_cast<std::ptrdiff_t>(process.attached), process.objects.end());
     }
     return status;
+}
+
+std::string ToldHeap::one_sided(std::int32_t pid) const {
+    const auto found = processes_.find(pid);
+    return found == processes_.end() || !found->second.objects.empty() ? "" : found->second.one_sided;
 }
 
 bool ToldHeap::can_listen(std::int32_t pid) const {

@@ -22,6 +22,9 @@ namespace memtrace {
 constexpr const char* kToldAllocator = "otel_memory";
 constexpr const char* kToldFunction = "alloc";
 
+/// In words, which probe the file lacks, of both that following its heap takes; the contract makes `free` optional. Empty: none.
+std::string missing_told_probe(const UsdtObject& object);
+
 class ToldHeap {
 public:
     /// The kernel half is loaded for the first process that is listened to.
@@ -33,6 +36,8 @@ public:
     /// Looks for the probes in what the process has mapped by now and was not looked at before; attaches to them where it is listened to.
     /// Costs a look at its files.
     Status look(std::int32_t pid, mt_process_key key, const std::vector<Mapping>& mappings);
+    /// As missing_told_probe(), where the process has no file with both probes and one with one. Empty: otherwise.
+    [[nodiscard]] std::string one_sided(std::int32_t pid) const;
     /// It has the probes, and nobody has tried to listen to it.
     [[nodiscard]] bool can_listen(std::int32_t pid) const;
     /// Attaches to all there are, and from now on to those that come. The process must have been looked at. A failure is for good.
@@ -56,6 +61,7 @@ private:
     struct Process {
         std::set<FileIdentity> seen;
         std::vector<UsdtObject> objects; ///< that have both probes
+        std::string one_sided;           ///< of one that has one of them
         std::size_t attached = 0;        ///< so many of them, from the first on
         bool listens = false;
         bool tried = false; ///< to listen

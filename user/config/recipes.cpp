@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kMaxKindBytes = 63; // what a record of the contract tier has room for
 constexpr std::size_t kMaxObjects = 16;
 /// What else may stand in a configuration file, for other readers.
-constexpr std::string_view kOthers[] = {"alerts", "alert", "silence", "sink", "action", "trace", "target"};
+constexpr std::string_view kOthers[] = {"alerts", "alert", "silence", "sink", "action", "trace", "target", "resources"};
 
 /// The file's own texts may have anything in them.
 Error on_one_line(Error error) {
@@ -47,7 +47,9 @@ public:
         if (auto problem = check(); !problem.empty()) {
             return fail(recipe_.where + ": " + problem);
         }
-        if (recipe_.objects.empty()) {
+        if (!recipe_.has_functions()) { // the program tells of all of them
+            recipe_.complete = true;
+        } else if (recipe_.objects.empty()) {
             recipe_.objects = {"*"};
         }
         return std::move(recipe_);
@@ -149,8 +151,14 @@ private:
         if (!is_kind(recipe_.kind)) {
             return "a kind has letters, digits, - _ and ., at most " + std::to_string(kMaxKindBytes);
         }
+        const bool limited = recipe_.max_age_ns != 0 || recipe_.max_idle_ns != 0;
+        if (signatures_ == 0 && limited) {
+            return recipe_.objects.empty() && !recipe_.complete && !recipe_.owned_by_user
+                       ? ""
+                       : recipe_.kind + " has no functions: max_age and max_idle are all that it takes";
+        }
         if (recipe_.acquire.empty() || recipe_.release.empty()) {
-            return recipe_.kind + " needs acquire and release";
+            return recipe_.kind + " needs acquire and release" + (signatures_ == 0 ? ", or max_age or max_idle alone" : "");
         }
         return "";
     }
@@ -189,6 +197,26 @@ Result<std::vector<ResourceRecipe>> read_table(std::string_view text, const std:
     return parsed->empty() ? fail(name + ": no [[resource]]") : Result<std::vector<ResourceRecipe>>(std::move(recipes));
 }
 
+/// Limits alone go to the recipe of the same kind that has functions, where there is one.
+void merge_limits(std::vector<ResourceRecipe>& recipes) {
+    std::map<std::string, ResourceRecipe*> described;
+    for (auto& recipe : recipes) {
+        if (recipe.has_functions()) {
+            described.emplace(recipe.kind, &recipe);
+        }
+    }
+    for (const auto& recipe : recipes) {
+        const auto to = described.find(recipe.kind);
+        if (recipe.has_functions() || to == described.end()) {
+            continue;
+        }
+        to->second->max_age_ns = recipe.max_age_ns != 0 ? recipe.max_age_ns : to->second->max_age_ns;
+        to->second->max_idle_ns = recipe.max_idle_ns != 0 ? recipe.max_idle_ns : to->second->max_idle_ns;
+    }
+    std::erase_if(recipes,
+                  [&](const ResourceRecipe& recipe) { return !recipe.has_functions() && described.contains(recipe.kind); });
+}
+
 } // namespace
 
 Result<std::vector<ResourceRecipe>> parse_recipes(std::string_view text, const std::string& name) {
@@ -197,7 +225,7 @@ Result<std::vector<ResourceRecipe>> parse_recipes(std::string_view text, const s
 
 Result<std::vector<ResourceRecipe>> read_recipes(const std::vector<std::string>& files) {
     std::vector<ResourceRecipe> all;
-    std::map<std::string, std::string> known; // kind -> where
+    std::map<std::pair<std::string, bool>, std::string> known; // kind, with functions -> where
     for (const auto& file : files) {
         const auto text = read_config_file(file);
         auto recipes = text ? parse_recipes(*text, file) : Result<std::vector<ResourceRecipe>>(tl::unexpected(text.error()));
@@ -205,12 +233,14 @@ Result<std::vector<ResourceRecipe>> read_recipes(const std::vector<std::string>&
             return recipes;
         }
         for (auto& recipe : *recipes) {
-            if (const auto [there, fresh] = known.emplace(recipe.kind, recipe.where); !fresh) {
+            const auto [there, fresh] = known.emplace(std::pair(recipe.kind, recipe.has_functions()), recipe.where);
+            if (!fresh) {
                 return fail(recipe.where + ": " + recipe.kind + " is described in " + there->second + " already");
             }
             all.push_back(std::move(recipe));
         }
     }
+    merge_limits(all);
     return all.size() <= kMaxRecipes ? Result<std::vector<ResourceRecipe>>(std::move(all))
                                      : fail("more than " + std::to_string(kMaxRecipes) + " resources");
 }

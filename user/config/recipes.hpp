@@ -40,7 +40,7 @@ struct RecipeSignature {
     bool operator==(const RecipeSignature&) const = default;
 };
 
-/// A kind of resources.
+/// A kind of resources. Without functions: one that the program tells of itself, or that another file describes, and its limits.
 struct ResourceRecipe {
     std::string kind;
     std::vector<std::string> objects; ///< globs of the base names of mapped files
@@ -54,6 +54,7 @@ struct ResourceRecipe {
     bool owned_by_user = false;    ///< belongs to the thread that touches it, not to the one that acquires it
     std::string where;             ///< "file:line", for messages
     bool operator==(const ResourceRecipe&) const = default;
+    [[nodiscard]] bool has_functions() const { return !acquire.empty(); }
 };
 
 /// Bounds on what one run takes.
@@ -66,7 +67,8 @@ Result<RecipeSignature> parse_recipe_signature(std::string_view text);
 /// The recipes of a configuration file's `text`, none where it is about other things (alerts); `name` is what messages call the file.
 Result<std::vector<ResourceRecipe>> parse_recipes(std::string_view text, const std::string& name);
 
-/// Those of all files. A path, or the bare name of a recipe that came with memtrace: "sqlite". Kinds must differ.
+/// Those of all files. A path, or the bare name of a recipe that came with memtrace: "sqlite". Kinds must differ, but limits alone go to what
+/// another file describes.
 Result<std::vector<ResourceRecipe>> read_recipes(const std::vector<std::string>& files);
 
 } // namespace memtrace

@@ -1,5 +1,6 @@
 #include "config/toml_table.hpp"
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -35,6 +36,7 @@ void TomlTable::complain(const char* key, const std::string& what) {
     if (error_.empty()) {
         const auto* const node = table_.get(key);
         error_ = toml_place(file_, node != nullptr ? node->source() : table_.source()) + ": " + key + " " + what;
+        std::replace_if(error_.begin(), error_.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
     }
 }
 

@@ -194,6 +194,6 @@ using Event = std::variant<RunStarted, ProcessStarted, ProcessEnded, ModuleMappe
                            SiteSample, ProcessSample, CounterSample, ModeChanged, TickEnded, ReportDue, PagesStarted,
                            PageSiteDefined, PageSiteSample, PageSample, ContractStarted, ObjectTold, ReferenceTold, ResourceTold,
                            PoolTold, CleanupTold, ThreadEnded, HandlePlaced, StorageTold, ResourceKindDefined, ResourcesStarted,
-                           CohortsCut, MemorySample, ProcessForgotten, CollectorSample>;
+                           CohortsCut, MemorySample, ProcessForgotten, CollectorSample, ResourceThresholds>;
 
 } // namespace memtrace

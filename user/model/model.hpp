@@ -130,6 +130,7 @@ public:
     [[nodiscard]] const StackDefined* stack(StackId id) const { return find(stacks_, id); }
     [[nodiscard]] const Module* module(ModuleId id) const { return find(modules_, id); }
     [[nodiscard]] const std::vector<SymbolLine>* symbol(const Frame& frame) const;
+    [[nodiscard]] const ResourceThresholds& resource_thresholds() const { return resource_thresholds_; }
     /// Events that named something unknown.
     [[nodiscard]] std::uint64_t ignored_events() const { return ignored_; }
 
@@ -172,6 +173,7 @@ private:
     void on(const HandlePlaced& event);
     void on(const StorageTold& event);
     void on(const ResourcesStarted& event);
+    void on(const ResourceThresholds& event) { resource_thresholds_ = event; }
 
     struct SitePlace {
         Process* process = nullptr;
@@ -192,6 +194,7 @@ private:
     std::unordered_map<PageSiteId, PageSite> page_sites_;
     std::map<Frame, std::vector<SymbolLine>> symbols_;
     std::optional<CollectorSample> collector_;
+    ResourceThresholds resource_thresholds_;
     std::uint64_t ignored_ = 0;
 };
 

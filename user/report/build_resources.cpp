@@ -89,8 +89,8 @@ void build_listed(const Model& model, const Process& process, std::uint64_t now_
     std::vector<std::uint64_t> leaked(table.kinds().size());
     for (const auto& resource : table.resources()) {
         if (resource.held) {
-            judged.push_back(
-                {&resource, judge_resource(resource, table.kinds()[resource.kind], table.certain(resource), now_ns)});
+            judged.push_back({&resource, judge_resource(resource, table.kinds()[resource.kind], table.certain(resource), now_ns,
+                                                        model.resource_thresholds())});
             leaked[resource.kind] += judged.back().judgement.leaked ? 1 : 0;
         }
     }
@@ -132,7 +132,8 @@ struct JudgedSite {
 };
 
 /// All that hold something, at once.
-std::vector<JudgedSite> judge_resource_sites(const Process& process, const ReportResources& out) {
+std::vector<JudgedSite> judge_resource_sites(const Process& process, const ReportResources& out,
+                                             const ResourceThresholds& thresholds) {
     const auto& sites = process.resources.sites();
     const ProcessSeries series(process);
     std::vector<std::uint32_t> tested;
@@ -159,14 +160,14 @@ std::vector<JudgedSite> judge_resource_sites(const Process& process, const Repor
         history.live_objects = site.held;
         const bool limited = is_descriptor(process.resources.kinds()[site.kind]);
         const auto limit = limited ? ResourceLimitState{out.descriptors, out.descriptor_limit} : ResourceLimitState{};
-        judged.push_back({tested[i], judge_resource_site(history, trends[i], p[i], limit)});
+        judged.push_back({tested[i], judge_resource_site(history, trends[i], p[i], limit, thresholds)});
     }
     return judged;
 }
 
 void build_resource_sites(const Model& model, const Process& process, ReportResources& out) {
     const auto& table = process.resources;
-    auto judged = judge_resource_sites(process, out);
+    auto judged = judge_resource_sites(process, out, model.resource_thresholds());
     std::sort(judged.begin(), judged.end(), [&](const JudgedSite& a, const JudgedSite& b) {
         return std::tuple(b.judgement.verdict, table.sites()[b.index].held, a.index) <
                std::tuple(a.judgement.verdict, table.sites()[a.index].held, b.index);
@@ -209,7 +210,7 @@ void build_errors(const Model& model, const ResourceTable& table, ReportResource
 
 void build_pools(const Model& model, const ResourceTable& table, std::uint64_t now_ns, ReportResources& out) {
     for (const auto& pool : table.pools()) {
-        const auto judgement = judge_pool(pool, now_ns);
+        const auto judgement = judge_pool(pool, now_ns, model.resource_thresholds());
         out.pools.push_back({pool.name, address_id(pool.address), pool.in_use, pool.limit, pool.peak, pool.waits,
                              pool.waits - pool.waits_at_report, build_stack(model, pool.waited.stack),
                              site_verdict_name(judgement.verdict), judgement.evidence});

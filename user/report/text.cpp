@@ -20,7 +20,8 @@ namespace {
 constexpr std::size_t kWidth = 110; ///< where lists and lines out of the target are cut
 constexpr std::size_t kIndent = 10; ///< of the head: where its values begin
 constexpr std::int64_t kUnexplainedBytes = 1 << 20;
-constexpr std::size_t kFramesShown = 24; ///< of one stack, unless verbose
+constexpr std::uint64_t kManyMappings = 10; ///< at one place
+constexpr std::size_t kFramesShown = 24;    ///< of one stack, unless verbose
 
 class TextWriter {
 public:
@@ -204,12 +205,24 @@ private:
 
     [[nodiscard]] bool only_pages() const { return report_.coverage.mode == "pages" && report_.sites.empty(); }
 
-    /// Where they say what the heap does not: it is not watched, or the process grew and the heap does not account for it.
+    /// More and more is mapped at a place, and most of it kept. By no more than a few calls a program makes room once.
+    [[nodiscard]] bool keeps_mapping(std::int64_t mapped) const {
+        const auto& sites = report_.pages.sites;
+        return mapped >= kUnexplainedBytes && static_cast<std::uint64_t>(mapped) / 2 > report_.totals.live_bytes &&
+               std::any_of(sites.begin(), sites.end(), [](const ReportPageSite& site) {
+                   return site.kind == "mmap" && site.events >= kManyMappings && site.bytes >= std::uint64_t{kUnexplainedBytes} &&
+                          site.bytes > site.returned_bytes;
+               });
+    }
+
+    /// Where they say what the heap does not: it is not watched, or the process grew, resident or in address space alone, and the heap does
+    /// not account for it.
     void write_pages() {
         const auto& pages = report_.pages;
         const auto grown = difference(pages.faulted_bytes, pages.returned_bytes);
         const bool unexplained = grown >= kUnexplainedBytes && static_cast<std::uint64_t>(grown) / 2 > report_.totals.live_bytes;
-        if (pages.sources.empty() || !(only_pages() || unexplained)) {
+        const bool maps = keeps_mapping(difference(pages.mapped_bytes, pages.unmapped_bytes));
+        if (pages.sources.empty() || !(only_pages() || unexplained || maps)) {
             return;
         }
         row("pages") << paint_(Colour::bold, human_signed_bytes(grown)) << " resident: " << human_bytes(pages.faulted_bytes)
@@ -217,6 +230,8 @@ private:
         row("") << human_bytes(pages.mapped_bytes) << " mapped, " << human_bytes(pages.unmapped_bytes) << " of it unmapped\n";
         if (unexplained && !only_pages()) {
             row("") << paint_(Colour::yellow, "the heap above does not account for it") << '\n';
+        } else if (maps && !only_pages()) {
+            row("") << paint_(Colour::yellow, "it goes on mapping memory and keeps it, touched or not: see below") << '\n';
         }
         const std::size_t shown = std::min<std::size_t>(pages.sites.size(), only_pages() ? options_.top : (options_.top + 2) / 3);
         for (std::size_t i = 0; i < shown; ++i) {

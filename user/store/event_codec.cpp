@@ -85,6 +85,8 @@ template <>
 constexpr std::uint16_t kKind<ProcessForgotten> = 31;
 template <>
 constexpr std::uint16_t kKind<CollectorSample> = 32;
+template <>
+constexpr std::uint16_t kKind<ResourceThresholds> = 33;
 
 // A T, const where it is written and not const where it is read.
 template <typename T, typename Of>
@@ -231,6 +233,10 @@ void fields(A& archive, Is<ResourceKindDefined> auto& e) {
     archive(e.process, e.kind, e.max_age_ns, e.max_idle_ns, e.complete, e.acquirer_owns);
 }
 
+template <typename A>
+void fields(A& archive, Is<ResourceThresholds> auto& e) {
+    archive(e.min_released, e.factor, e.min_age_ns, e.settle_ns, e.sure_released, e.min_acquired, e.busy_p, e.busy_s);
+}
 template <typename A>
 void fields(A& archive, Is<CohortsCut> auto& e) {
     archive(e.process, e.starts);

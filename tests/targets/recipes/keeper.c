@@ -2,6 +2,7 @@
 // never freed, a thread that nobody joins. SQLite is loaded after "go", and used when another line has been read.
 #include <dlfcn.h>
 #include <openssl/bio.h>
+#include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 
@@ -113,6 +114,10 @@ static void use_openssl(void) {
     }
     if (keeps) {
         serve_in_thread(1);
+    }
+    for (int i = 0; i < kRounds; i++) {
+        EVP_MD_CTX_free(EVP_MD_CTX_new());
+        EVP_CIPHER_CTX_free(EVP_CIPHER_CTX_new());
     }
     SSL_free(NULL);
     SSL_CTX_free(context);
