@@ -734,7 +734,7 @@ def test_closed_standard_output(tmp_path, target):
     """Descriptor 1 is free then: what memtrace opens must not get it, or reports land in there."""
     recording = tmp_path / "recording"
     close_it = ["sh", "-c", 'exec "$@" >&-', "sh"]
-    options = ["--sample", "exact", "--duration", "500ms", "--interval", "200ms", "--record", recording]
+    options = ["--sample", "exact", "--duration", "20s", "--interval", "2s", "--record", recording]
     run = run_memtrace("--pid", target.pid, *options, prefix=close_it)
     assert run.status == 1 and "standard output" in run.error(), run
     replayed = run_memtrace("replay", recording)

@@ -178,7 +178,7 @@ def test_redis_whose_clients_come_and_go_is_healthy(tmp_path):
                     while time.monotonic() < end:
                         load = ["redis-benchmark", "-s", path, "-q", "-n", "500", "-c", "20", "-k", "0", "-t", "set,get"]
                         subprocess.run(list(map(str, load)), check=True, capture_output=True)
-                    wait_until(lambda: len(held_by(server.pid)) > 0, "redis-server lives")
+                    wait_until(lambda: held_by(server.pid)["fd:socket"] == 1, "redis-server closes the last clients' connections")
                     memtrace.stop()
                     held = held_by(server.pid)
             finally:
