@@ -1,6 +1,7 @@
 """From a leak to those who are told of it and to what is done: real programs, real HTTP, Debian's curl and Alertmanager."""
 
 import json
+import os
 import signal
 import subprocess
 from contextlib import ExitStack, contextmanager
@@ -78,6 +79,19 @@ def test_a_receiver_that_hangs_keeps_nobody(tmp_path):
         wait_until(lambda: json.loads(memtrace.out.read_text())["process"]["state"] == "detached", "the last report")
         receiver.let_go.set()
         assert memtrace.finish() == 0
+
+
+def test_a_log_that_nobody_reads_keeps_nobody(tmp_path):
+    with alerted(tmp_path, '[[sink]]\nname = "log"\ntype = "log"\n') as (target, memtrace):
+        with open(f"/proc/self/fd/{memtrace.process.stdout.fileno()}", "wb", buffering=0, opener=lambda path, _: os.open(path, os.O_WRONLY | os.O_NONBLOCK)) as pipe:
+            while pipe.write(b"." * 4096):  # None: there is no room any more
+                pass
+        first = memtrace.wait_report(lambda report: report["alerts"])
+        memtrace.wait_report(lambda report: report["duration_s"] > first["duration_s"] + 2)
+        memtrace.wait_said("alert firing grows")
+        target.close()
+        assert memtrace.finish() == 0
+    assert "alert resolved grows" in memtrace.said
 
 
 def test_what_could_not_be_told_outlasts_a_kill(tmp_path):
