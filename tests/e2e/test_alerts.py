@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from listening import Receiver, free_port, get, wait_until
-from memtrace_runner import Memtrace
+from memtrace_runner import MEMTRACE, Memtrace
 from targets import Target
 
 LEAK_RATE = 1 << 20  # bytes a second
@@ -68,6 +68,17 @@ def test_a_webhook_is_told_when_it_fires_and_when_it_is_over(tmp_path):
         target.close()
         assert memtrace.finish() == 0
     assert [alert["state"] for alert in told(receiver)] == ["firing", "resolved"]
+
+
+def test_at_a_regular_end_what_fires_is_told_as_resolved(tmp_path):
+    with Receiver() as receiver:
+        for run in (1, 2):  # what went on meanwhile fires anew
+            with alerted(tmp_path, sink("webhook", receiver.url)) as (_, memtrace):
+                wait_until(lambda: len(told(receiver)) == 2 * run - 1, "an alert")
+                memtrace.process.send_signal(signal.SIGTERM)
+                assert memtrace.finish() == 0
+        assert [alert["state"] for alert in told(receiver)] == ["firing", "resolved"] * 2
+        assert all(alert["text"].startswith("memtrace ends") for alert in told(receiver)[1::2])
 
 
 def test_a_receiver_that_hangs_keeps_nobody(tmp_path):
@@ -199,6 +210,19 @@ match = { alert = "many" }
         report = memtrace.wait_report(lambda report: any(cleanup["ended"] for cleanup in report.get("cleanups", [])))
         assert report["cleanups"][-1]["level"] == "critical"
         memtrace.wait_said(": done")
+
+
+def test_the_journal_gets_priorities(tmp_path):
+    journal = ["sh", "-c", 'JOURNAL_STREAM=$(stat --dereference --format %d:%i /dev/stderr) exec "$@"', "sh"]
+    with Target.start("holder", ["--bug", "double-release"]) as target:
+        command = [*journal, MEMTRACE, "--pid", target.ready(), "--sample", "exact", "--interval", "500ms", "--output", "json", "--out", tmp_path / "report.json"]
+        with Memtrace(command, tmp_path / "report.json") as memtrace:
+            memtrace.wait_following()
+            target.go()
+            memtrace.wait_said("<4>memtrace: alert firing reference-error (warning) of holder")
+            target.close()
+            assert memtrace.finish() == 0
+    assert "<5>memtrace: alert resolved reference-error (warning) of holder" in memtrace.said
 
 
 def test_without_a_configuration_the_log_is_told(tmp_path):

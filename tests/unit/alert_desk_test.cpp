@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -116,6 +117,51 @@ TEST_F(AlertDeskSinks, AnotherConfigurationDoesNotWaitForASinkThatHangs) {
     EXPECT_NE(second, std::string::npos) << got;
     EXPECT_EQ(spooled(), 0U);
     EXPECT_EQ(said(), "");
+}
+
+TEST_F(AlertDeskSinks, AtTheEndOfTheRunWhatFiresIsToldAsResolvedWithTheReason) {
+    {
+        AlertDesk desk(telling("cat >> got"), false, {}, say());
+        EXPECT_EQ(look(desk, "running"), 1U);
+        EXPECT_EQ(look(desk, "detached", true), 1U) << "reports have it still";
+    }
+    const auto got = text_of("got");
+    const auto fires = got.find("\"state\":\"firing\"");
+    const auto resolved = got.find("\"state\":\"resolved\"");
+    EXPECT_LT(fires, resolved) << got;
+    EXPECT_NE(got.find("\"text\":\"memtrace ends, and whether this goes on is not known: "), std::string::npos) << got;
+    EXPECT_EQ(std::ranges::count(got, '\n'), 2) << got;
+}
+
+TEST_F(AlertDeskSinks, WhatIsNewOfAProcessIsOneMessage) {
+    auto alerts = telling("cat >> got");
+    alerts.rules.push_back({.name = "lives", .subject = AlertSubject::live_bytes, .threshold = 1, .clear = 1});
+    {
+        AlertDesk desk(alerts, false, {}, say());
+        auto seen = reports_of(1);
+        seen.push_back(reports_of(2).front());
+        desk.look(seen, false);
+    }
+    std::istringstream lines(text_of("got"));
+    for (const auto* const process : {"\"pid\":1,", "\"pid\":2,"}) {
+        std::string line;
+        ASSERT_TRUE(std::getline(lines, line));
+        EXPECT_NE(line.find(process), std::string::npos) << line;
+        EXPECT_NE(line.find("\"name\":\"grows\""), std::string::npos) << line;
+        EXPECT_NE(line.find("\"name\":\"lives\""), std::string::npos) << line;
+    }
+    EXPECT_EQ(lines.peek(), std::istringstream::traits_type::eof());
+}
+
+TEST_F(AlertDeskSinks, MoreAlertsThanThereCanBeAreSaidOnce) {
+    AlertDesk desk(config(), false, {}, say());
+    std::vector<Report> seen;
+    for (std::size_t i = 0; i <= AlertBook::kMaxAlerts; ++i) {
+        seen.push_back(reports_of(static_cast<std::int32_t>(i) + 1).front());
+    }
+    desk.look(seen, false);
+    desk.look(seen, false);
+    EXPECT_EQ(said(), "1000 alerts pend or fire, more are not followed: rules should match less\n");
 }
 
 TEST_F(AlertDeskSinks, WhatIsToldWhileAnAttemptHangsIsInTheSpool) {

@@ -182,8 +182,31 @@ void AlertDesk::look(std::vector<Report>& reports, bool last) {
                  : book_.update(key, process_labels(report), observe(report), {report.duration_s, report.time_unix_ns});
         complete(report);
         tell(report, news);
+        if (last && !over) {
+            tell_end(report, key);
+        }
         if (over) {
             std::ranges::for_each(sinks_, [&](Told& told) { told.repeated_ns.erase(report.process.pid); });
+        }
+    }
+    say_refused();
+}
+
+void AlertDesk::say_refused() {
+    if (book_.refused() != 0 && say_ && !std::exchange(refused_said_, true)) {
+        say_(std::to_string(AlertBook::kMaxAlerts) + " alerts pend or fire, more are not followed: rules should match less");
+    }
+}
+
+/// The log has its last line.
+void AlertDesk::tell_end(const Report& report, std::uint64_t key) {
+    auto resolved = book_.to_resolve(key, report.time_unix_ns);
+    for (auto& alert : resolved) {
+        alert.text.insert(0, "memtrace ends, and whether this goes on is not known: ");
+    }
+    for (auto& told : sinks_) {
+        if (told.sink != nullptr) {
+            tell_sink(told, report, resolved);
         }
     }
 }

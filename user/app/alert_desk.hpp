@@ -29,8 +29,8 @@ public:
     AlertDesk(const AlertDesk&) = delete;
     AlertDesk& operator=(const AlertDesk&) = delete;
 
-    /// Fills in the alerts of new reports, and tells what is new. `last`: the run ends, and what it leaves goes on as it is; a process that is
-    /// left before that has no more alerts.
+    /// Fills in the alerts of new reports, and tells what is new. `last`: the run ends, and what it leaves goes on as it is, but sinks other
+    /// than the log are told that it is resolved, as nobody would tell them later; a process that is left before that has no more alerts.
     void look(std::vector<Report>& reports, bool last);
     /// Another configuration from now on: what is the same in both keeps its state. Sinks and actions that are not end in threads of their
     /// own: nobody waits for them.
@@ -56,12 +56,15 @@ private:
     [[nodiscard]] std::shared_future<void> end_of(const std::string& sink) const;
     void open_sinks(const AlertConfig& config, bool log);
     void open_actions(const AlertConfig& config);
+    void tell_end(const Report& report, std::uint64_t key);
+    void say_refused();
     void tell(const Report& report, const std::vector<Alert>& news);
     void tell_sink(Told& told, const Report& report, const std::vector<Alert>& news);
 
     AlertBook book_;
     std::string host_;
     Say say_;
+    bool refused_said_ = false;
     std::set<std::uint64_t> left_; ///< processes that were left before the run ends, by key
     std::vector<Told> sinks_;
     AlertConfig config_;
