@@ -215,6 +215,17 @@ void AlertDesk::complete(Report& report) const {
     report.alerts = book_.alerts(key_of(report.process));
 }
 
+std::vector<SinkMessages> AlertDesk::messages() const {
+    std::vector<SinkMessages> all;
+    for (const auto& told : sinks_) {
+        if (told.sink != nullptr) {
+            const auto counts = told.sink->counts();
+            all.push_back({told.config.name, counts.delivered, counts.lost, counts.failures});
+        }
+    }
+    return all;
+}
+
 void AlertDesk::tell(const Report& report, const std::vector<Alert>& news) {
     for (auto& told : sinks_) {
         tell_sink(told, report, news);

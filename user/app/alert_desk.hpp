@@ -13,6 +13,7 @@
 #include "app/alert_actions.hpp"
 #include "app/alert_sink.hpp"
 #include "config/alert_config.hpp"
+#include "report/prometheus.hpp"
 #include "report/report.hpp"
 
 namespace memtrace {
@@ -37,6 +38,11 @@ public:
     void change(const AlertConfig& config, bool log);
     /// Fills in those of the last look().
     void complete(Report& report) const;
+
+    /// Of all sinks but the log.
+    [[nodiscard]] std::vector<SinkMessages> messages() const;
+    /// As AlertBook's.
+    [[nodiscard]] std::uint64_t refused() const { return book_.refused(); }
 
 private:
     struct Told {

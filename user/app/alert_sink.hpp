@@ -26,6 +26,7 @@ public:
     /// Never waits. Threads: any.
     void send(std::string message) { queue_.send(std::move(message)); }
     [[nodiscard]] std::size_t waiting() const { return queue_.waiting(); }
+    [[nodiscard]] DeliveryCounts counts() const { return queue_.counts(); }
 
 private:
     DeliveryQueue queue_;
