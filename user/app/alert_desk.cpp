@@ -78,7 +78,9 @@ void AlertDesk::end_apart(const std::string& sink, std::unique_ptr<T> what) {
     try {
         auto done = std::async(std::launch::async, [what = std::move(what)]() mutable { what.reset(); });
         endings_.push_back({sink, done.share()});
-    } catch (const std::system_error&) { // there is no thread to be had: it has ended here
+    } catch (const std::system_error& error) { // it has ended here
+        say_((sink.empty() ? "actions" : "sink " + sink) +
+             " had to be waited for: there is no thread to be had: " + error.what());
     }
 }
 
