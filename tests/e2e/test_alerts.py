@@ -1,6 +1,7 @@
 """From a leak to those who are told of it and to what is done: real programs, real HTTP, Debian's curl and Alertmanager."""
 
 import json
+import os
 import signal
 import subprocess
 from contextlib import ExitStack, contextmanager
@@ -8,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from listening import Receiver, free_port, get, wait_until
-from memtrace_runner import Memtrace
+from memtrace_runner import MEMTRACE, Memtrace
 from targets import Target
 
 LEAK_RATE = 1 << 20  # bytes a second
@@ -69,6 +70,17 @@ def test_a_webhook_is_told_when_it_fires_and_when_it_is_over(tmp_path):
     assert [alert["state"] for alert in told(receiver)] == ["firing", "resolved"]
 
 
+def test_at_a_regular_end_what_fires_is_told_as_resolved(tmp_path):
+    with Receiver() as receiver:
+        for run in (1, 2):  # what went on meanwhile fires anew
+            with alerted(tmp_path, sink("webhook", receiver.url)) as (_, memtrace):
+                wait_until(lambda: len(told(receiver)) == 2 * run - 1, "an alert")
+                memtrace.process.send_signal(signal.SIGTERM)
+                assert memtrace.finish() == 0
+        assert [alert["state"] for alert in told(receiver)] == ["firing", "resolved"] * 2
+        assert all(alert["text"].startswith("memtrace ends") for alert in told(receiver)[1::2])
+
+
 def test_a_receiver_that_hangs_keeps_nobody(tmp_path):
     with Receiver(hold=True) as receiver, alerted(tmp_path, sink("webhook", receiver.url, timeout="60s")) as (_, memtrace):
         wait_until(lambda: receiver.posts, "an attempt")
@@ -78,6 +90,19 @@ def test_a_receiver_that_hangs_keeps_nobody(tmp_path):
         wait_until(lambda: json.loads(memtrace.out.read_text())["process"]["state"] == "detached", "the last report")
         receiver.let_go.set()
         assert memtrace.finish() == 0
+
+
+def test_a_log_that_nobody_reads_keeps_nobody(tmp_path):
+    with alerted(tmp_path, '[[sink]]\nname = "log"\ntype = "log"\n') as (target, memtrace):
+        with open(f"/proc/self/fd/{memtrace.process.stdout.fileno()}", "wb", buffering=0, opener=lambda path, _: os.open(path, os.O_WRONLY | os.O_NONBLOCK)) as pipe:
+            while pipe.write(b"." * 4096):  # None: there is no room any more
+                pass
+        first = memtrace.wait_report(lambda report: report["alerts"])
+        memtrace.wait_report(lambda report: report["duration_s"] > first["duration_s"] + 2)
+        memtrace.wait_said("alert firing grows")
+        target.close()
+        assert memtrace.finish() == 0
+    assert "alert resolved grows" in memtrace.said
 
 
 def test_what_could_not_be_told_outlasts_a_kill(tmp_path):
@@ -185,6 +210,19 @@ match = { alert = "many" }
         report = memtrace.wait_report(lambda report: any(cleanup["ended"] for cleanup in report.get("cleanups", [])))
         assert report["cleanups"][-1]["level"] == "critical"
         memtrace.wait_said(": done")
+
+
+def test_the_journal_gets_priorities(tmp_path):
+    journal = ["sh", "-c", 'JOURNAL_STREAM=$(stat --dereference --format %d:%i /dev/stderr) exec "$@"', "sh"]
+    with Target.start("holder", ["--bug", "double-release"]) as target:
+        command = [*journal, MEMTRACE, "--pid", target.ready(), "--sample", "exact", "--interval", "500ms", "--output", "json", "--out", tmp_path / "report.json"]
+        with Memtrace(command, tmp_path / "report.json") as memtrace:
+            memtrace.wait_following()
+            target.go()
+            memtrace.wait_said("<4>memtrace: alert firing reference-error (warning) of holder")
+            target.close()
+            assert memtrace.finish() == 0
+    assert "<5>memtrace: alert resolved reference-error (warning) of holder" in memtrace.said
 
 
 def test_without_a_configuration_the_log_is_told(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from listening import Receiver
 from memtrace_runner import counters, live_total, read_reports, wait_for_report
 from targets import TARGETS, Target
 from tracer import Tracer, breakpoints, run_memtrace, wait_until
@@ -281,6 +282,26 @@ def test_reports_go_on_while_alerts_are_changed_again_and_again(tmp_path):
                 return reports.stat().st_mtime_ns != before
 
             wait_until(goes_on, "a report between two hangups")
+
+
+def test_reports_go_on_where_a_webhook_that_hangs_is_changed(tmp_path):
+    path = program(tmp_path, "leak_rate")
+
+    def hook(receiver):
+        return ALERT.format(more=f'[[sink]]\nname = "ops"\ntype = "webhook"\nurl = "{receiver.url}"\ntimeout = "60s"')
+
+    with Receiver(hold=True) as old, Receiver() as new, Target.start(path, ["--duration", 600]) as target:
+        target.go()
+        with daemon(write_config(tmp_path, [by_comm(path)], more=hook(old))) as tracer:
+            wait_until(lambda: old.posts, "an attempt")
+            write_config(tmp_path, [by_comm(path)], more=hook(new).replace("grows", "other"))
+            tracer.signal(signal.SIGHUP)
+            tracer.wait_said("changed: alerts")
+            wait_report(tmp_path, lambda report: [alert["name"] for alert in report["alerts"]] == ["other"], tracer)
+            wait_until(lambda: new.posts, "the message to the new one")
+            assert not old.let_go.is_set() and "took too long" not in tracer.err()
+            old.let_go.set()
+            assert tracer.end(signal.SIGTERM).status == 0
 
 
 class Manager:

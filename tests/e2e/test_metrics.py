@@ -21,6 +21,7 @@ from test_lightning import Client, Server, programs  # noqa: F401  (programs bui
 
 SCRIPTS = REPOSITORY / "scripts"
 RULES = SCRIPTS / "prometheus" / "memtrace.rules.yml"
+FLEET_RULES = RULES.with_name("memtrace.fleet.rules.yml")
 DASHBOARDS = sorted((SCRIPTS / "grafana").glob("*.json"))
 LEAK_RATE = 1 << 20  # bytes a second
 
@@ -44,6 +45,10 @@ class Live:
         self.pids["database"] = str(self.database.pid)
         # A budget that is never reached: all is traced exactly, and the metrics have a budget.
         options = ["--listen", "127.0.0.1:0", "--interval", "1s", "--sample", "auto", "--max-overhead", "100%"]
+        # A sink that takes what it is told and one that does not, and a store of profiles that is not there.
+        sinks = directory / "sinks.toml"
+        sinks.write_text("".join(f'[[sink]]\nname = "{name}"\ntype = "command"\ncommand = ["{name}"]\n' for name in ("true", "false")))
+        options += ["--config", sinks, "--push-profiles", f"parca+http://127.0.0.1:{free_port()}"]
         self.memtrace = stack.enter_context(Memtrace.attach(directory, list(self.pids.values()), *options))
         self.url = served_url(self.memtrace)
         for target in self.targets.values():
@@ -72,8 +77,10 @@ class Live:
 
     def _start_prometheus(self, stack, directory):
         port, closed = free_port(), free_port()
-        rules = re.sub(r"^( +for:) .*$", r"\1 0s", RULES.read_text(), flags=re.MULTILINE)
-        (directory / "rules.yml").write_text(rules)
+        rules = [directory / path.name for path in (RULES, FLEET_RULES)]
+        for path in rules:
+            text = re.sub(r"^( +for:) .*$", r"\1 0s", RULES.with_name(path.name).read_text(), flags=re.MULTILINE)
+            path.write_text(re.sub(r"^( +interval:) .*$", r"\1 1s", text, flags=re.MULTILINE))
         configuration = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "scrape_configs": [
@@ -82,7 +89,7 @@ class Live:
                     "static_configs": [{"targets": [urllib.parse.urlsplit(self.url).netloc, f"127.0.0.1:{closed}"]}],
                 }
             ],
-            "rule_files": [str(directory / "rules.yml")],
+            "rule_files": list(map(str, rules)),
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [self.alertmanager.removeprefix("http://")]}]}]},
         }
         (directory / "prometheus.yml").write_text(json.dumps(configuration))  # which is YAML too
@@ -149,7 +156,7 @@ def test_metrics_are_as_prometheus_wants_them(live):
     assert promtool("check", "metrics", input=get(live.url + "metrics")[2]) == (0, "")
 
 
-@pytest.mark.parametrize("rules", [RULES, RULES.with_name("memtrace.fleet.rules.yml")], ids=["rules", "fleet"])
+@pytest.mark.parametrize("rules", [RULES, FLEET_RULES], ids=["rules", "fleet"])
 @pytest.mark.parametrize("command", ["check", "test"])
 def test_rules_are_right(command, rules):
     status, said = promtool(command, "rules", rules if command == "check" else rules.with_suffix(".test.yml"))
@@ -199,6 +206,14 @@ def test_other_figures_are_those_of_the_programs(live):
         (f'memtrace_verdict{{pid="{live.pids["pool"]}",class="leak"}}', 0),
     ):
         assert live.value(expression) == value, expression
+
+
+def test_alerts_of_memtrace_and_who_is_told_of_them(live):
+    wait_until(lambda: live.value(f'memtrace_alerts{{pid="{live.pids["error"]}",alert="reference-error",state="firing"}}') or None, "an alert")
+    wait_until(lambda: live.value('memtrace_alert_messages_total{sink="true"}') or None, "a message that was taken")
+    wait_until(lambda: live.value('memtrace_alert_message_failures_total{sink="false"}') or None, "an attempt that failed")
+    assert live.value('memtrace_alert_messages_total{sink="false"}') == 0
+    assert live.query("memtrace_alert_messages_lost_total") and live.value("memtrace_alerts_refused_total") == 0
 
 
 def substituted(text):
@@ -256,10 +271,10 @@ def cells(place):
 def test_every_rule_has_what_it_asks_for(live):
     """It can be evaluated, and each metric in it is there: an alert on a name that nobody has any more would never fire."""
     rules = [rule for group in live.api("rules")["groups"] for rule in group["rules"]]
-    assert len(rules) == len(re.findall(r"^ +- (?:alert|record):", RULES.read_text(), flags=re.MULTILINE))
+    assert len(rules) == len(re.findall(r"^ +- (?:alert|record):", RULES.read_text() + FLEET_RULES.read_text(), flags=re.MULTILINE))
     for rule in rules:
         assert rule["health"] == "ok", f"{rule['name']}: {rule.get('lastError')}"
-        for metric in re.findall(r"\bmemtrace_\w+|\bup\b", rule["query"]):
+        for metric in re.findall(r"(?:\w+:)?\bmemtrace_\w+(?::\w+)?|\bup\b", rule["query"]):
             assert live.query(metric), f"{rule['name']}: there is no {metric}"
         if rule["type"] == "recording":
             assert live.query(rule["name"]), f"{rule['name']} is not recorded"

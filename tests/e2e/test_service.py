@@ -168,3 +168,30 @@ def test_the_daemon_runs_with_what_the_unit_allows(tmp_path):
     for name, labels in (pyroscope_name(query_of(post)[1]["name"]) for post in store.posts):
         assert name == "leak_rate" and labels == {"env": "test", "host": socket.gethostname(), "target": "orders"}
     assert f"following process {pid} (leak_rate), target orders" in memtrace.said
+
+
+def test_what_is_installed_keeps_a_history_and_what_could_not_be_told(tmp_path):
+    """The configuration as it is installed, with another target and another place to write to."""
+    text = (UNIT.parent / "memtrace.toml").read_text(encoding="utf-8")
+    state = tmp_path / setting("StateDirectory")[0]
+    state.mkdir()
+    with Receiver() as gone:
+        nobody = gone.url
+    with another_users_program(tmp_path) as pid:
+        (tmp_path / "orders.pid").write_text(f"{pid}\n", encoding="utf-8")
+        for old, new in (
+            ("/var/lib/memtrace", str(state)),
+            ('unit = "postgresql@17-main.service"', f'pid_file = "{tmp_path}/orders.pid"'),
+            ('# interval = "5s" ', 'interval = "500ms" '),
+            ("127.0.0.1:9464", "127.0.0.1:0"),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        config = tmp_path / "memtrace.toml"
+        config.write_text(text + '[[alert]]\nname = "grows"\nwhen = "live-bytes"\nat_least = "1MiB"\n' + sink("webhook", nobody), encoding="utf-8")
+        with Memtrace([*confined(), MEMTRACE, "daemon", "--config", config], tmp_path / "report.json") as memtrace:
+            wait_until(lambda: list((state / "alerts").glob("webhook.*.json")), "a spooled alert")
+            os.kill(memtrace.process.pid, signal.SIGTERM)
+            assert memtrace.finish() == 0, memtrace.said
+    done = subprocess.run([MEMTRACE, "history", state / "history.db", "--pid", str(pid), "--alerts"], capture_output=True, text=True, check=True)
+    assert "leak_rate" in done.stdout and "grows" in done.stdout

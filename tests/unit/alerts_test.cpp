@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <random>
 
 namespace memtrace {
@@ -238,6 +239,87 @@ TEST(Alerts, TheDefaultsAreSound) {
     AlertSeverity severity{};
     EXPECT_TRUE(parse_alert_severity("emergency", severity));
     EXPECT_FALSE(parse_alert_severity("loud", severity));
+}
+
+TEST(Alerts, OfAProcessThatIsLeftCanBeToldAndGoOn) {
+    Watched watched({above(10)});
+    EXPECT_EQ(watched.after(1, 20), "firing big");
+    EXPECT_EQ(Watched::names(watched.book.to_resolve(kProcess, 1)), "resolved big");
+    EXPECT_TRUE(watched.book.to_resolve(kProcess + 1, 1).empty());
+    EXPECT_EQ(watched.shown(), "firing big");
+    EXPECT_EQ(Watched::names(watched.book.end(kProcess, 1)), "resolved big");
+    EXPECT_TRUE(watched.book.to_resolve(kProcess, 1).empty());
+}
+
+struct DefaultRule {
+    const char* name;
+    AlertSubject subject;
+    AlertSeverity severity;
+    double fine; ///< does not fire, however long
+    double bad;  ///< fires after `for_s`
+    double for_s;
+};
+
+constexpr DefaultRule kDefaults[]{
+    {"leak-definite", AlertSubject::site, AlertSeverity::critical, 2, 3, 30},
+    {"leak-probable", AlertSubject::site, AlertSeverity::warning, 1, 2, 60},
+    {"memory-ends-soon", AlertSubject::time_to_limit, AlertSeverity::critical, 6 * 3'600 + 1, 6 * 3'600, 60},
+    {"memory-ends-now", AlertSubject::time_to_limit, AlertSeverity::emergency, 901, 900, 30},
+    {"resource-leak", AlertSubject::resource, AlertSeverity::warning, 1, 2, 30},
+    {"pool-exhausted", AlertSubject::pool, AlertSeverity::critical, 2, 3, 10},
+    {"reference-error", AlertSubject::reference, AlertSeverity::warning, 1, 2, 0},
+    {"tracing-loss", AlertSubject::loss, AlertSeverity::warning, 0, 1, 0},
+    {"tracing-overhead", AlertSubject::overhead, AlertSeverity::warning, 0.099, 0.1, 60},
+};
+
+TEST(DefaultAlertRules, FireWhereTheyShould) {
+    const auto rules = default_alert_rules();
+    ASSERT_EQ(rules.size(), std::size(kDefaults));
+    for (std::size_t i = 0; i < rules.size(); ++i) {
+        const auto& expected = kDefaults[i];
+        const auto observed = [&](double value) {
+            return std::vector<Observation>{{expected.subject, "", value, {{"class", "leak"}}, ""}};
+        };
+        EXPECT_EQ(rules[i].name, expected.name);
+        EXPECT_EQ(rules[i].severity, expected.severity) << expected.name;
+        EXPECT_EQ(rules[i].cooldown_s, 300) << expected.name;
+        Watched watched({rules[i]});
+        const auto fires = std::string("firing ") + expected.name;
+        EXPECT_EQ(watched.after(1, observed(expected.fine)), "") << expected.name;
+        EXPECT_EQ(watched.shown(), "") << expected.name;
+        if (expected.for_s > 0) {
+            EXPECT_EQ(watched.after(1, observed(expected.bad)), "") << expected.name;
+            EXPECT_EQ(watched.after(expected.for_s - 1, observed(expected.bad)), "") << expected.name;
+        }
+        EXPECT_EQ(watched.after(1, observed(expected.bad)), fires);
+    }
+}
+
+TEST(DefaultAlertRules, OfMemoryAreOnLeaksAndHaveHysteresis) {
+    for (const auto& rule : default_alert_rules()) {
+        if (rule.subject != AlertSubject::time_to_limit) {
+            continue;
+        }
+        const auto observed = [&](double value, const char* class_name) {
+            return std::vector<Observation>{{rule.subject, "", value, {{"class", class_name}}, ""}};
+        };
+        Watched watched({rule});
+        (void)watched.after(1, observed(1, "cache-growth"));
+        EXPECT_EQ(watched.after(600, observed(1, "cache-growth")), "") << "what warms up grows as fast";
+        (void)watched.after(1, observed(1, "leak"));
+        EXPECT_EQ(watched.after(600, observed(1, "leak")), "firing " + rule.name);
+        EXPECT_EQ(watched.after(1, observed(rule.threshold * 1.5, "leak")), "");
+        EXPECT_EQ(watched.after(1, observed(rule.threshold * 1.5 + 1, "leak")), "resolved " + rule.name);
+    }
+}
+
+TEST(DefaultAlertRules, OneBurstOfLossesIsTold) {
+    Watched watched(default_alert_rules());
+    const auto lost = [](double events) { return std::vector<Observation>{{AlertSubject::loss, "", events, {}, ""}}; };
+    EXPECT_EQ(watched.after(1, lost(0)), "");
+    EXPECT_EQ(watched.after(5, lost(1'000)), "firing tracing-loss");
+    EXPECT_EQ(watched.after(5, lost(0)), "resolved tracing-loss");
+    EXPECT_EQ(watched.after(5, lost(7)), "") << "its cooldown is not over";
 }
 
 } // namespace

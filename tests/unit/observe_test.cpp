@@ -91,6 +91,17 @@ TEST(AlertMessages, AreJsonWhateverTheTargetIsCalled) {
     EXPECT_EQ(alert_line(firing()), "firing leak (critical) of d?[31mb (pid 7): grows?");
 }
 
+TEST(AlertMessages, HavePrioritiesOfSyslog) {
+    auto alert = firing();
+    for (const auto& [severity, priority] : {std::pair(AlertSeverity::info, 6), std::pair(AlertSeverity::warning, 4),
+                                             std::pair(AlertSeverity::critical, 2), std::pair(AlertSeverity::emergency, 1)}) {
+        alert.severity = severity;
+        EXPECT_EQ(log_priority(alert), priority);
+    }
+    alert.state = AlertState::resolved;
+    EXPECT_EQ(log_priority(alert), 5) << "whatever it was";
+}
+
 TEST(AlertMessages, AlertmanagerKnowsAnAlertByItsLabels) {
     auto report = test::sample_report();
     auto over = firing();

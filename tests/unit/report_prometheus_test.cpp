@@ -112,6 +112,24 @@ TEST(Metrics, OfTheBudgetForTheCollector) {
     EXPECT_EQ(value_of(metrics, "memtrace_collector_sites_listed"), "300");
 }
 
+TEST(Metrics, OfAlertsAndWhoIsToldOfThem) {
+    auto report = test::sample_report();
+    Alert alert;
+    alert.name = "leak";
+    alert.severity = AlertSeverity::critical;
+    alert.state = AlertState::firing;
+    report.alerts = {alert, alert};
+    Publication publication{{report}, {}};
+    publication.cost.sinks = {{"ops", 7, 2, 3}};
+    publication.cost.refused_alerts = 4;
+    const auto metrics = metrics_of(publication);
+    EXPECT_EQ(value_of(metrics, of("memtrace_alerts", "alert=\"leak\",severity=\"critical\",state=\"firing\"")), "2");
+    EXPECT_EQ(value_of(metrics, "memtrace_alert_messages_total{sink=\"ops\"}"), "7");
+    EXPECT_EQ(value_of(metrics, "memtrace_alert_messages_lost_total{sink=\"ops\"}"), "2");
+    EXPECT_EQ(value_of(metrics, "memtrace_alert_message_failures_total{sink=\"ops\"}"), "3");
+    EXPECT_EQ(value_of(metrics, "memtrace_alerts_refused_total"), "4");
+}
+
 TEST(Metrics, SitesThatAreNotListedAreAmongTheOthers) {
     auto report = test::large_report(1'000, 1);
     report.totals.other_sites = 7;

@@ -217,15 +217,24 @@ std::vector<Alert> AlertBook::update(std::uint64_t process, const AlertLabels& l
 }
 
 std::vector<Alert> AlertBook::end(std::uint64_t process, std::uint64_t unix_ns) {
+    auto news = to_resolve(process, unix_ns);
+    dropped_.erase(process);
+    std::erase_if(entries_, [&](const auto& entry) { return std::get<0>(entry.first) == process; });
+    return news;
+}
+
+std::vector<Alert> AlertBook::to_resolve(std::uint64_t process, std::uint64_t unix_ns) const {
     std::vector<Alert> news;
-    take_dropped(process, unix_ns, news);
-    for (auto at = entries_.lower_bound({process, 0, ""}); at != entries_.end() && std::get<0>(at->first) == process;) {
+    const auto [begin, end] = dropped_.equal_range(process);
+    std::transform(begin, end, std::back_inserter(news), [](const auto& dropped) { return dropped.second; });
+    for (auto at = entries_.lower_bound({process, 0, ""}); at != entries_.end() && std::get<0>(at->first) == process; ++at) {
         if (at->second.told) {
             news.push_back(at->second.alert);
-            news.back().state = AlertState::resolved;
-            news.back().since_unix_ns = unix_ns;
         }
-        at = entries_.erase(at);
+    }
+    for (auto& alert : news) {
+        alert.state = AlertState::resolved;
+        alert.since_unix_ns = unix_ns;
     }
     return news;
 }
@@ -262,7 +271,7 @@ std::vector<AlertRule> default_alert_rules() {
                                  rule("resource-leak", resource, warning, kProbable, 30),
                                  rule("pool-exhausted", pool, critical, kDefinite, 10),
                                  rule("reference-error", reference, warning, kProbable, 0),
-                                 rule("tracing-loss", loss, warning, 1, 60),
+                                 rule("tracing-loss", loss, warning, 1, 0),
                                  rule("tracing-overhead", overhead, warning, 0.10, 60)};
     for (auto& each : rules) {
         if (each.subject == time_to_limit) {

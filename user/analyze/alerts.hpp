@@ -118,9 +118,12 @@ public:
                               AlertTime now);
     /// The process is gone: what was told of it is resolved.
     std::vector<Alert> end(std::uint64_t process, std::uint64_t unix_ns);
+    /// What was told of it as end() would resolve it; nothing changes here.
+    [[nodiscard]] std::vector<Alert> to_resolve(std::uint64_t process, std::uint64_t unix_ns) const;
 
     /// What pends, fires or is silenced, by rule, then by key.
     [[nodiscard]] std::vector<Alert> alerts(std::uint64_t process) const;
+    /// How often one was refused since the start: each look counts.
     [[nodiscard]] std::uint64_t refused() const { return refused_; }
 
 private:

@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <chrono>
 #include <cstdlib>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
+#include "app/message.hpp"
 #include "base/clock.hpp"
 #include "base/host_name.hpp"
 #include "report/alert_messages.hpp"
@@ -20,6 +22,7 @@ namespace {
 
 /// How often something must be told again before Alertmanager takes it for resolved.
 constexpr std::uint64_t kRepeatsLast = 4;
+constexpr std::uint64_t kFirstPauseNs = 1'000'000'000;
 
 SinkConfig log_sink() {
     SinkConfig config;
@@ -33,12 +36,6 @@ bool is_journal() {
     struct stat info{};
     return stream != nullptr && ::fstat(STDERR_FILENO, &info) == 0 &&
            std::to_string(info.st_dev) + ":" + std::to_string(info.st_ino) == stream;
-}
-
-/// Of syslog.
-int priority_of(const Alert& alert) {
-    constexpr int kPriorities[]{6, 4, 2, 1};
-    return alert.state == AlertState::resolved ? 5 : kPriorities[static_cast<std::size_t>(alert.severity)];
 }
 
 /// Of a process, for as long as it lives.
@@ -61,6 +58,39 @@ AlertDesk::AlertDesk(const AlertConfig& config, bool log, std::function<Status()
     config_ = config;
 }
 
+AlertDesk::~AlertDesk() {
+    for (auto& told : sinks_) {
+        end_apart(told.config.name, std::move(told.sink));
+    }
+    end_apart("", std::move(actions_));
+    endings_.clear(); // waits
+}
+
+/// The end of what hangs takes its time.
+template <typename T>
+void AlertDesk::end_apart(const std::string& sink, std::unique_ptr<T> what) {
+    std::erase_if(endings_, [](const Ending& ending) {
+        return ending.done.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    });
+    if (what == nullptr) {
+        return;
+    }
+    try {
+        auto done = std::async(std::launch::async, [what = std::move(what)]() mutable { what.reset(); });
+        endings_.push_back({sink, done.share()});
+    } catch (const std::system_error& error) { // it has ended here
+        say_((sink.empty() ? "actions" : "sink " + sink) +
+             " had to be waited for: there is no thread to be had: " + error.what());
+    }
+}
+
+/// Of the one of that name before, where that is not over.
+std::shared_future<void> AlertDesk::end_of(const std::string& sink) const {
+    const auto found =
+        std::find_if(endings_.rbegin(), endings_.rend(), [&](const Ending& ending) { return ending.sink == sink; });
+    return found == endings_.rend() ? std::shared_future<void>() : found->done;
+}
+
 /// Those that are there already stay.
 void AlertDesk::open_sinks(const AlertConfig& config, bool log) {
     auto before = std::exchange(sinks_, {});
@@ -78,21 +108,26 @@ void AlertDesk::open_sinks(const AlertConfig& config, bool log) {
             before.erase(found);
         }
     }
-    before.clear(); // they hand over what waits, and leave their names in the spool to others
+    for (auto& told : before) {
+        end_apart(told.config.name, std::move(told.sink));
+    }
     for (const auto& sink : wanted) {
         const auto found = std::find_if(kept.begin(), kept.end(), [&](const Told& told) { return told.config == sink; });
         if (found != kept.end()) {
             sinks_.push_back(std::move(*found));
             kept.erase(found);
         } else {
-            sinks_.push_back(
-                {sink, sink.type == SinkType::log ? nullptr : std::make_unique<AlertSink>(sink, config.spool, say_), {}});
+            auto opened = sink.type == SinkType::log
+                              ? nullptr
+                              : std::make_unique<AlertSink>(sink, config.spool, say_, kFirstPauseNs, end_of(sink.name));
+            sinks_.push_back({sink, std::move(opened), {}});
         }
     }
 }
 
 void AlertDesk::open_actions(const AlertConfig& config) {
     if (config.actions != config_.actions) {
+        end_apart("", std::move(actions_));
         actions_ = config.actions.empty() ? nullptr : std::make_unique<AlertActions>(config.actions, snapshot_, say_);
     }
 }
@@ -124,8 +159,8 @@ void AlertDesk::tell_sink(Told& told, const Report& report, const std::vector<Al
     }
     if (told.sink == nullptr) {
         for (const auto& alert : wanted) {
-            const auto priority = is_journal() ? "<" + std::to_string(priority_of(alert)) + ">" : "";
-            std::fprintf(stderr, "%smemtrace: alert %s\n", priority.c_str(), alert_line(alert).c_str());
+            const auto priority = is_journal() ? "<" + std::to_string(log_priority(alert)) + ">" : "";
+            say_line(priority + "memtrace: alert " + alert_line(alert));
         }
     } else {
         told.sink->send(repeats
@@ -149,14 +184,48 @@ void AlertDesk::look(std::vector<Report>& reports, bool last) {
                  : book_.update(key, process_labels(report), observe(report), {report.duration_s, report.time_unix_ns});
         complete(report);
         tell(report, news);
+        if (last && !over) {
+            tell_end(report, key);
+        }
         if (over) {
             std::ranges::for_each(sinks_, [&](Told& told) { told.repeated_ns.erase(report.process.pid); });
+        }
+    }
+    say_refused();
+}
+
+void AlertDesk::say_refused() {
+    if (book_.refused() != 0 && say_ && !std::exchange(refused_said_, true)) {
+        say_(std::to_string(AlertBook::kMaxAlerts) + " alerts pend or fire, more are not followed: rules should match less");
+    }
+}
+
+/// The log has its last line.
+void AlertDesk::tell_end(const Report& report, std::uint64_t key) {
+    auto resolved = book_.to_resolve(key, report.time_unix_ns);
+    for (auto& alert : resolved) {
+        alert.text.insert(0, "memtrace ends, and whether this goes on is not known: ");
+    }
+    for (auto& told : sinks_) {
+        if (told.sink != nullptr) {
+            tell_sink(told, report, resolved);
         }
     }
 }
 
 void AlertDesk::complete(Report& report) const {
     report.alerts = book_.alerts(key_of(report.process));
+}
+
+std::vector<SinkMessages> AlertDesk::messages() const {
+    std::vector<SinkMessages> all;
+    for (const auto& told : sinks_) {
+        if (told.sink != nullptr) {
+            const auto counts = told.sink->counts();
+            all.push_back({told.config.name, counts.delivered, counts.lost, counts.failures});
+        }
+    }
+    return all;
 }
 
 void AlertDesk::tell(const Report& report, const std::vector<Alert>& news) {

@@ -6,7 +6,8 @@ namespace memtrace {
 
 namespace {
 
-DeliverySettings delivery_settings(const SinkConfig& config, std::string spool, std::uint64_t first_pause_ns) {
+DeliverySettings delivery_settings(const SinkConfig& config, std::string spool, std::uint64_t first_pause_ns,
+                                   std::shared_future<void> after) {
     DeliverySettings settings;
     settings.name = "sink " + config.name;
     settings.command = delivery_command(config);
@@ -15,6 +16,7 @@ DeliverySettings delivery_settings(const SinkConfig& config, std::string spool, 
     settings.first_pause_ns = first_pause_ns;
     settings.spool = std::move(spool);
     settings.spool_name = config.name;
+    settings.after = std::move(after);
     return settings;
 }
 
@@ -29,7 +31,8 @@ std::vector<std::string> delivery_command(const SinkConfig& config) {
     return command;
 }
 
-AlertSink::AlertSink(const SinkConfig& config, std::string spool, Say say, std::uint64_t first_pause_ns)
-    : queue_(delivery_settings(config, std::move(spool), first_pause_ns), std::move(say)) {}
+AlertSink::AlertSink(const SinkConfig& config, std::string spool, Say say, std::uint64_t first_pause_ns,
+                     std::shared_future<void> after)
+    : queue_(delivery_settings(config, std::move(spool), first_pause_ns, std::move(after)), std::move(say)) {}
 
 } // namespace memtrace

@@ -19,12 +19,14 @@ public:
     static constexpr std::size_t kMaxWaiting = 1'000;
     using Say = DeliveryQueue::Say;
 
-    /// `spool`, `first_pause_ns`: as DeliverySettings say. At its end it tries once more what waits, for `timeout_ns` of the configuration.
-    AlertSink(const SinkConfig& config, std::string spool, Say say, std::uint64_t first_pause_ns = 1'000'000'000);
+    /// `spool`, `first_pause_ns`, `after`: as DeliverySettings say. At its end it tries once more what waits, for `timeout_ns` of the configuration.
+    AlertSink(const SinkConfig& config, std::string spool, Say say, std::uint64_t first_pause_ns = 1'000'000'000,
+              std::shared_future<void> after = {});
 
     /// Never waits. Threads: any.
     void send(std::string message) { queue_.send(std::move(message)); }
     [[nodiscard]] std::size_t waiting() const { return queue_.waiting(); }
+    [[nodiscard]] DeliveryCounts counts() const { return queue_.counts(); }
 
 private:
     DeliveryQueue queue_;

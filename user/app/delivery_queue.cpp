@@ -1,6 +1,7 @@
 #include "app/delivery_queue.hpp"
 
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,7 +34,8 @@ std::uint64_t pause_after(std::uint64_t first_ns, std::uint64_t failures) {
 } // namespace
 
 DeliveryQueue::DeliveryQueue(DeliverySettings settings, Say say)
-    : settings_(std::move(settings)), say_(std::move(say)), thread_([this] { run(); }) {}
+    : settings_(std::move(settings)), say_(std::move(say)), news_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      thread_([this] { run(); }) {}
 
 DeliveryQueue::~DeliveryQueue() {
     {
@@ -55,6 +57,7 @@ void DeliveryQueue::send(std::string message, std::vector<std::string> more) {
             ++counts_.lost;
         }
     }
+    (void)::eventfd_write(news_.get(), 1);
     changed_.notify_one();
 }
 
@@ -68,10 +71,13 @@ DeliveryCounts DeliveryQueue::counts() const {
     return counts_;
 }
 
-/// What an earlier run could not hand over, the oldest first: names sort by time.
-void DeliveryQueue::recover() {
+/// Two queues at work on one spool would hand over everything twice: it is whose the lock is.
+void DeliveryQueue::open_spool() {
     if (settings_.spool.empty()) {
         return;
+    }
+    if (settings_.after.valid()) {
+        settings_.after.wait();
     }
     ::mkdir(settings_.spool.c_str(), 0700);
     const auto lock = settings_.spool + "/" + settings_.spool_name + ".lock";
@@ -82,6 +88,12 @@ void DeliveryQueue::recover() {
              (shared ? "another memtrace uses " + settings_.spool
                      : fail_errno("cannot use " + settings_.spool, errno).value().message));
         settings_.spool.clear();
+    }
+}
+
+/// What an earlier run could not hand over, the oldest first: names sort by time.
+void DeliveryQueue::recover() {
+    if (settings_.spool.empty()) {
         return;
     }
     std::vector<std::string> files;
@@ -127,12 +139,14 @@ void DeliveryQueue::store(Message& message) {
 void DeliveryQueue::take_in() {
     std::deque<Message> fresh;
     std::uint64_t dropped = 0;
+    eventfd_t count = 0;
+    (void)::eventfd_read(news_.get(), &count);
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         fresh.swap(inbox_);
         inbox_bytes_ = 0;
         dropped = std::exchange(unsaid_, 0);
-        waiting_ = queue_.size() + fresh.size();
+        waiting_ = handing_over_ + queue_.size() + fresh.size();
     }
     for (auto& message : fresh) {
         bytes_ += message.text.size();
@@ -165,16 +179,26 @@ void DeliveryQueue::forget_front(std::uint64_t DeliveryCounts::* counter) {
     bytes_ -= queue_.front().text.size();
     queue_.pop_front();
     const std::lock_guard<std::mutex> lock(mutex_);
-    waiting_ = queue_.size();
+    waiting_ = handing_over_ + queue_.size();
     ++(counts_.*counter);
+}
+
+/// What comes in meanwhile goes into the spool at once, however long this takes.
+Status DeliveryQueue::hand_over_front() {
+    auto command = settings_.command;
+    auto message = std::move(queue_.front());
+    queue_.pop_front();
+    command.insert(command.end(), message.more.begin(), message.more.end());
+    handing_over_ = 1;
+    auto status = run_command(command, message.text, settings_.timeout_ns, {news_.get(), [this] { take_in(); }});
+    handing_over_ = 0;
+    queue_.push_front(std::move(message));
+    return status;
 }
 
 /// False: it is to be tried again later.
 bool DeliveryQueue::deliver_front() {
-    auto command = settings_.command;
-    const auto& message = queue_.front();
-    command.insert(command.end(), message.more.begin(), message.more.end());
-    const auto status = run_command(command, message.text, settings_.timeout_ns);
+    const auto status = hand_over_front();
     if (status) {
         if (failures_ != 0 || refused_) {
             say_(settings_.name + " takes " + settings_.what + " again");
@@ -199,10 +223,12 @@ bool DeliveryQueue::deliver_front() {
         return true;
     }
     next_ns_ = monotonic_ns() + pause_after(settings_.first_pause_ns, failures_++);
+    drop_surplus(0); // it is one more again
     return false;
 }
 
 void DeliveryQueue::run() {
+    open_spool();
     recover();
     for (;;) {
         take_in();

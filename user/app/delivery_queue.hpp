@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <future>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -22,13 +23,15 @@ struct DeliverySettings {
     std::string what = "messages";                ///< what they are called
     std::vector<std::string> command;             ///< the program that takes a message on its standard input
     std::uint64_t timeout_ns = 0;                 ///< for one attempt
-    std::size_t most_waiting = 1'000;             ///< the oldest is dropped for one more; as many again, while one is handed over
+    std::size_t most_waiting = 1'000;             ///< the oldest is dropped for one more
     std::size_t most_bytes = 64 << 20;            ///< of all that wait
     std::uint64_t first_pause_ns = 1'000'000'000; ///< after the first failure; doubled with each further one, up to five minutes
     std::string spool{};                          ///< directory, whose parent must exist; empty: kept in memory only
     std::string spool_name{};                     ///< begins the names of files in it
     /// Whether it is no use to try again what failed so: it is dropped, and what follows goes out at once. None: it always is.
     std::function<bool(const Error&)> hopeless{};
+    /// Ready when a queue before it, which may have had the same spool, has ended: with a spool its work begins then. None: at once.
+    std::shared_future<void> after{};
 };
 
 /// Since the start.
@@ -63,11 +66,13 @@ private:
     };
 
     void run();
+    void open_spool();
     void recover();
     void take_in();
     [[nodiscard]] bool is_surplus(std::size_t count, std::size_t bytes) const;
     void drop_surplus(std::uint64_t dropped);
     void store(Message& message);
+    Status hand_over_front();
     bool deliver_front();
     void forget_front(std::uint64_t DeliveryCounts::* counter);
     void end();
@@ -84,13 +89,16 @@ private:
     DeliveryCounts counts_;
     bool stopping_ = false;
 
+    const UniqueFd news_; ///< an eventfd: something came into the inbox
+
     // Of the thread alone.
-    UniqueFd lock_;              ///< on the spool
-    std::deque<Message> queue_;  ///< the oldest in front
-    std::size_t bytes_ = 0;      ///< in the queue
-    std::uint64_t failures_ = 0; ///< in a row, refusals aside
-    bool refused_ = false;       ///< said already
-    std::uint64_t next_ns_ = 0;  ///< not tried before
+    UniqueFd lock_;                ///< on the spool
+    std::deque<Message> queue_;    ///< the oldest in front
+    std::size_t bytes_ = 0;        ///< in the queue
+    std::uint64_t failures_ = 0;   ///< in a row, refusals aside
+    std::size_t handing_over_ = 0; ///< 1: one is out of the queue, but counted in bytes_
+    bool refused_ = false;         ///< said already
+    std::uint64_t next_ns_ = 0;    ///< not tried before
     std::uint64_t last_file_ = 0;
     bool store_failed_ = false;
     bool dropping_ = false; ///< said already

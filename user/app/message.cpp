@@ -6,12 +6,19 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "app/message_queue.hpp"
 #include "config/options.hpp"
 
 namespace memtrace {
 
 void say(const std::string& text) {
-    std::fprintf(stderr, "memtrace: %s\n", text.c_str());
+    say_line("memtrace: " + text);
+}
+
+void say_line(const std::string& line) {
+    if (!MessageQueue::take(line)) {
+        std::fprintf(stderr, "%s\n", line.c_str());
+    }
 }
 
 int fail_with(const Error& error) {

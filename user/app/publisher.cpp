@@ -71,18 +71,13 @@ void Publisher::ticked(std::uint64_t duration_ns) {
     server_->end_old_connections();
 }
 
-void Publisher::publish(std::vector<Report> reports, std::uint64_t kernel_bytes, std::optional<DeliveryCounts> profiles) {
-    CollectorCost cost;
+void Publisher::publish(std::vector<Report> reports, CollectorCost cost) {
     if (const auto usage = read_process_usage(::getpid())) {
         cost.cpu_s = static_cast<double>(usage->cpu_ns) / static_cast<double>(kNanosPerSecond);
         cost.rss_bytes = usage->rss_bytes;
     }
-    cost.kernel_bytes = kernel_bytes;
     cost.ticks = ticks_;
-    if (profiles) {
-        cost.profiles = {profiles->delivered, profiles->lost, profiles->failures};
-    }
-    server_->publish({std::move(reports), cost});
+    server_->publish({std::move(reports), std::move(cost)});
 }
 
 } // namespace memtrace

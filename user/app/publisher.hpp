@@ -2,10 +2,8 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
-#include "app/delivery_queue.hpp"
 #include "config/options.hpp"
 #include "report/prometheus.hpp"
 #include "serve/server.hpp"
@@ -19,8 +17,8 @@ public:
 
     /// A tick has taken so long.
     void ticked(std::uint64_t duration_ns);
-    /// Hands over the newest reports. `kernel_bytes`: memory of the kernel's maps. `profiles`: what became of those pushed, where any are.
-    void publish(std::vector<Report> reports, std::uint64_t kernel_bytes, std::optional<DeliveryCounts> profiles);
+    /// Hands over the newest reports, with `cost`, in which what the process itself takes is filled in here.
+    void publish(std::vector<Report> reports, CollectorCost cost);
 
     /// Reports come so often from now on, which may be less often than they were asked for: to keep within memtrace's own budget.
     void set_interval(double interval_s);

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <string_view>
 
 #include "base/clock.hpp"
@@ -66,7 +67,7 @@ Result<std::int32_t> spawn(const std::vector<std::string>& command, int input, i
 }
 
 /// Reads what it says until it has ended. False: the time is over.
-bool await_end(std::int32_t pid, int errors, std::uint64_t end_ns, std::string& said) {
+bool await_end(std::int32_t pid, int errors, std::uint64_t end_ns, const Meanwhile& meanwhile, std::string& said) {
     const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     bool open = true;
     for (;;) {
@@ -74,9 +75,12 @@ bool await_end(std::int32_t pid, int errors, std::uint64_t end_ns, std::string& 
         if (now >= end_ns) {
             return false;
         }
-        pollfd fds[]{{process.get(), POLLIN, 0}, {open ? errors : -1, POLLIN, 0}};
+        pollfd fds[]{{process.get(), POLLIN, 0}, {open ? errors : -1, POLLIN, 0}, {meanwhile.fd, POLLIN, 0}};
         const auto left_ms = std::min<std::uint64_t>((end_ns - now) / kMillisecond + 1, 1'000);
-        (void)::poll(fds, 2, static_cast<int>(left_ms));
+        (void)::poll(fds, std::size(fds), static_cast<int>(left_ms));
+        if (fds[2].revents != 0) {
+            meanwhile.run();
+        }
         if (fds[1].revents != 0) {
             char buffer[1'024];
             const auto count = ::read(errors, buffer, sizeof(buffer));
@@ -97,7 +101,8 @@ std::string last_line(std::string_view text) {
 
 } // namespace
 
-Status run_command(const std::vector<std::string>& command, const std::string& input, std::uint64_t timeout_ns) {
+Status run_command(const std::vector<std::string>& command, const std::string& input, std::uint64_t timeout_ns,
+                   const Meanwhile& meanwhile) {
     const auto file = file_of(input);
     if (!file) {
         return tl::unexpected(file.error());
@@ -115,7 +120,7 @@ Status run_command(const std::vector<std::string>& command, const std::string& i
     }
     writer.reset();
     std::string said;
-    const bool ended = await_end(*pid, reader.get(), end_ns, said);
+    const bool ended = await_end(*pid, reader.get(), end_ns, meanwhile, said);
     ::kill(-*pid, SIGKILL); // and what it left behind
     int status = 0;
     while (::waitpid(*pid, &status, 0) < 0 && errno == EINTR) {

@@ -233,6 +233,7 @@ Status Session::run() {
         return tl::unexpected(signals.error());
     }
     signals_ = std::move(*signals);
+    messages_.emplace(); // its thread, too, leaves signals to us
     desk_ = std::make_unique<AlertDesk>(
         alerts_, !options_.quiet, [this] { return snapshot_now(); }, say); // its threads leave signals to us
     if (auto status = open_pusher(); !status) {

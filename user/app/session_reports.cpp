@@ -90,8 +90,15 @@ Status Session::report(std::vector<Report> reports, bool last) {
         history_->add(reports);
     }
     if (publisher_) {
-        publisher_->publish(std::move(reports), tracer_->kernel_bytes(),
-                            pusher_ ? std::optional(pusher_->counts()) : std::nullopt);
+        CollectorCost cost;
+        cost.kernel_bytes = tracer_->kernel_bytes();
+        if (pusher_) {
+            const auto counts = pusher_->counts();
+            cost.profiles = {counts.delivered, counts.lost, counts.failures};
+        }
+        cost.sinks = desk_->messages();
+        cost.refused_alerts = desk_->refused();
+        publisher_->publish(std::move(reports), std::move(cost));
     }
     on_event(ReportDue{last});
     if (recording_ && !recording_error_) {

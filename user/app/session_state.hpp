@@ -13,6 +13,7 @@
 #include "app/late_names.hpp"
 #include "app/launcher.hpp"
 #include "app/message.hpp"
+#include "app/message_queue.hpp"
 #include "app/output.hpp"
 #include "app/overhead_control.hpp"
 #include "app/own_control.hpp"
@@ -87,6 +88,7 @@ private:
         }
     }
 
+    std::optional<MessageQueue> messages_; ///< the last to go: all others say things
     Options options_;
     std::vector<ResourceRecipe> recipes_;
     ResourceThresholds thresholds_;

@@ -105,7 +105,7 @@ AlertRule read_rule(TomlTable& table) {
         table.complain("name", "is missing");
     }
     if (!parse_alert_subject(subject, rule.subject)) {
-        table.complain("when", subject.empty() ? "is missing" : "is nothing that is observed: see scripts/alerts.toml");
+        table.complain("when", subject.empty() ? "is missing" : "is nothing that is observed: see alerts.toml");
     }
     rule.below = table.has("at_most");
     if (rule.below == table.has("at_least")) {

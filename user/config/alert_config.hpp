@@ -1,4 +1,4 @@
-// What the configuration says of alerts: rules, silences, who is told and what is done. Plain structs. scripts/alerts.toml describes it.
+// What the configuration says of alerts: rules, silences, who is told and what is done. Plain structs. scripts/alerts/alerts.toml describes it.
 #pragma once
 
 #include <cstdint>

@@ -53,6 +53,11 @@ std::string alertmanager_message(const Report& report, const std::string& host, 
     return dump_json(list) + "\n";
 }
 
+int log_priority(const Alert& alert) {
+    constexpr int kPriorities[]{6, 4, 2, 1};
+    return alert.state == AlertState::resolved ? 5 : kPriorities[static_cast<std::size_t>(alert.severity)];
+}
+
 std::string alert_line(const Alert& alert) {
     return printable(std::string(alert_state_name(alert.state)) + " " + alert.name + " (" + alert_severity_name(alert.severity) +
                      ") of " + label(alert, "comm") + " (pid " + label(alert, "pid") + "): " + alert.text);

@@ -17,6 +17,9 @@ std::string alert_message(const Report& report, const std::string& host, const s
 std::string alertmanager_message(const Report& report, const std::string& host, const std::vector<Alert>& alerts,
                                  std::uint64_t until_unix_ns);
 
+/// Of a line of the log, as syslog has them.
+int log_priority(const Alert& alert);
+
 /// For the log: `firing leak-definite (critical) of lightningd (pid 12): cursor_create is a definite leak ...`. Without control
 /// characters.
 std::string alert_line(const Alert& alert);

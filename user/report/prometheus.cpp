@@ -92,6 +92,24 @@ void add_profiles(MetricSet& set, const PushedProfiles& profiles) {
     set.add(kPushFailures, {}, number(profiles.failures));
 }
 
+constexpr MetricDefinition kTaken{"memtrace_alert_messages_total", kCounter, "Messages of alerts that a sink took."};
+constexpr MetricDefinition kSinkLost{"memtrace_alert_messages_lost_total", kCounter,
+                                     "Messages of alerts that a sink did not take, and that are dropped: too many waited."};
+constexpr MetricDefinition kSinkFailures{"memtrace_alert_message_failures_total", kCounter,
+                                         "Attempts to tell a sink that failed; they are made again."};
+constexpr MetricDefinition kRefused{"memtrace_alerts_refused_total", kCounter,
+                                    "Alerts that were not followed, by report: too many pend or fire."};
+
+void add_sinks(MetricSet& set, const CollectorCost& cost) {
+    for (const auto& sink : cost.sinks) {
+        const auto labels = with_label({}, "sink", sink.sink);
+        set.add(kTaken, labels, number(sink.taken));
+        set.add(kSinkLost, labels, number(sink.lost));
+        set.add(kSinkFailures, labels, number(sink.failures));
+    }
+    set.add(kRefused, {}, number(cost.refused_alerts));
+}
+
 constexpr MetricDefinition kOwnCpu{"memtrace_collector_cpu_ratio", kGauge,
                                    "Share of a core that memtrace itself takes, over the last minute."};
 constexpr MetricDefinition kOwnCpuBudget{"memtrace_collector_cpu_budget_ratio", kGauge,
@@ -133,6 +151,7 @@ void add_collector(MetricSet& set, const Publication& publication) {
     if (cost.profiles) {
         add_profiles(set, *cost.profiles);
     }
+    add_sinks(set, cost);
     if (!publication.reports.empty() && publication.reports.back().coverage.collector) {
         add_own_budget(set, *publication.reports.back().coverage.collector);
     }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <iosfwd>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <prometheus/metric_family.h>
@@ -40,6 +41,14 @@ struct PushedProfiles {
     std::uint64_t failures = 0; ///< attempts
 };
 
+/// What became of the messages for a sink of alerts, since it is there.
+struct SinkMessages {
+    std::string sink;
+    std::uint64_t taken = 0;
+    std::uint64_t lost = 0;
+    std::uint64_t failures = 0; ///< attempts
+};
+
 /// What memtrace itself takes.
 struct CollectorCost {
     double cpu_s = 0;               ///< since its start, user and system
@@ -47,6 +56,8 @@ struct CollectorCost {
     std::uint64_t kernel_bytes = 0; ///< of its maps in the kernel
     TickDurations ticks;
     std::optional<PushedProfiles> profiles; ///< none are pushed
+    std::vector<SinkMessages> sinks;        ///< but the log
+    std::uint64_t refused_alerts = 0;
 };
 
 /// All that readers get to see at one moment: swapped whole, never changed.
