@@ -278,6 +278,24 @@ Status Collector::tick(bool with_ages, bool with_memory) {
     return {};
 }
 
+/// Blocks that are known are those of now only where all allocations are recorded and frees have never gone unwatched.
+void Collector::place_handles(const Model& model) {
+    for (auto& [pid, process] : followed_) {
+        const auto* known = contract_ ? model.process(process.id) : nullptr;
+        if (known == nullptr || !known->contract) {
+            continue;
+        }
+        bool lost = false;
+        for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
+            lost = lost || (kCounters[i].loss && process.counters.value[i] != 0);
+        }
+        const bool exact = knobs_.mode == TraceMode::exact && watch_allocations_ && watch_frees_ && process.unwatched_ns == 0 &&
+                           !listens(pid) && !process.started.sources.empty();
+        process.handles.look(tracer_, {pid, process.id, process.key, exact, process.from_start && always_exact_ && !lost},
+                             known->references, sink_);
+    }
+}
+
 void Collector::resolve_symbols() {
     const auto arrivals = symbolizer_.take_debug_files();
     for (const auto& problem : arrivals.problems) {

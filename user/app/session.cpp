@@ -146,6 +146,7 @@ Status Session::work(std::uint64_t now_ns) {
     }
     if (report_due) {
         const auto cpu_s = OwnControl::cpu_seconds();
+        collector_->place_handles(model_);
         if (auto status = report(look(false), false); !status) {
             return status;
         }
