@@ -112,6 +112,8 @@ public:
 
     /// Reads what changes all the time; `with_ages` the whole live map too, for the ages of blocks, `with_memory` what the processes' memory is of.
     Status tick(bool with_ages, bool with_memory);
+    /// What is known of objects may take `most_bytes` of our memory, all processes together; 0: whatever it takes. To be called on every tick.
+    void keep_told_memory(const Model& model, std::uint64_t most_bytes);
     /// Tells where handles lie that lie in no object, as far as that is known: for a report, after its tick.
     void place_handles(const Model& model);
     /// Names the frames that have come up since the last call; and again those for which a debug file has come from elsewhere.

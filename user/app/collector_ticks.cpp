@@ -278,6 +278,18 @@ Status Collector::tick(bool with_ages, bool with_memory) {
     return {};
 }
 
+void Collector::keep_told_memory(const Model& model, std::uint64_t most_bytes) {
+    std::vector<std::pair<std::int32_t, std::uint64_t>> kept;
+    for (const auto& [pid, process] : followed_) {
+        if (const auto* known = contract_ ? model.process(process.id) : nullptr; known != nullptr && known->contract) {
+            kept.emplace_back(pid, known->references.kept_bytes());
+        }
+    }
+    for (const auto& [pid, bytes] : kept) {
+        contract_->note_memory(pid, bytes, most_bytes / kept.size());
+    }
+}
+
 /// Blocks that are known are those of now only where all allocations are recorded and frees have never gone unwatched.
 void Collector::place_handles(const Model& model) {
     for (auto& [pid, process] : followed_) {
