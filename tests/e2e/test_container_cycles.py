@@ -32,6 +32,19 @@ def test_cycle_through_memory_of_its_own(tmp_path, case, kind):
     assert found(report_with_witness(tmp_path, case)) == {kind: TIMES, "Witness": TIMES}
 
 
-@pytest.mark.parametrize("case", ["list-kept", "map-kept", "pimpl-kept", "vector-kept", "owner-kept", "list-of-stack-kept"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "list-kept",
+        "map-kept",
+        "pimpl-kept",
+        "vector-kept",
+        "list-of-stack-kept",
+        "owner-kept",
+        "owner-in-register-kept",
+        "owner-of-epoll-kept",
+        "owner-of-thread-kept",
+    ],
+)
 def test_what_somebody_else_holds_is_no_cycle(tmp_path, case):
     assert found(report_with_witness(tmp_path, case)) == {"Witness": TIMES}

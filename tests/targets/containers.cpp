@@ -3,10 +3,18 @@
 //     containers [--case NAME]      vector, list, map, pimpl: in cycles that nobody leads to; "-kept" behind the name: somebody does
 //
 // Each case is made kTimes times, and as many witnesses. `note address N` is an object that takes part.
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <future>
 #include <list>
 #include <memory>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -134,6 +142,47 @@ void keep() {
     }
 }
 
+/// The kernel alone keeps where the owner is.
+[[gnu::noinline]] void owner_to_epoll() {
+    int ends[2];
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = make_owner();
+    if (pipe(ends) != 0 || epoll_ctl(epoll_create1(0), EPOLL_CTL_ADD, ends[0], &event) != 0) {
+        abort();
+    }
+}
+/// A thread that waits has it.
+[[gnu::noinline]] void owner_to_thread() {
+    static std::promise<void> made;
+    std::thread([] {
+        auto* const owner = make_owner();
+        made.set_value();
+        std::promise<void>().get_future().wait_for(std::chrono::hours(1));
+        delete owner;
+    }).detach();
+    made.get_future().wait();
+}
+
+/// The same, in a register and nowhere else.
+[[gnu::noinline]] void owner_to_register() {
+    static std::promise<void> made;
+    std::thread([] {
+        auto* const owner = make_owner();
+        made.set_value();
+        wipe_stack();
+        for (;;) {
+#if defined(__x86_64__)
+            long result = SYS_pause;
+            asm volatile("syscall" : "+a"(result) : "b"(owner) : "rcx", "r11", "memory");
+#else
+            pause();
+#endif
+        }
+    }).detach();
+    made.get_future().wait();
+}
+
 struct Case {
     const char* name;
     void (*make)();
@@ -162,6 +211,15 @@ int main(int argc, char** argv) {
     }
     Owner* owner = name == "owner-kept" ? make_owner() : nullptr;
     auto* list = name == "list-of-stack-kept" ? make_list() : nullptr;
+    if (name == "owner-of-epoll-kept") {
+        owner_to_epoll();
+    }
+    if (name == "owner-in-register-kept") {
+        owner_to_register();
+    }
+    if (name == "owner-of-thread-kept") {
+        owner_to_thread();
+    }
     for (int i = 0; i < kTimes; ++i) {
         cycle_witness();
     }
