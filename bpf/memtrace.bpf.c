@@ -304,6 +304,37 @@ int list_returns(struct bpf_iter__task* ctx) {
     return 0;
 }
 
+struct task_struct___smp { /* without that there is one processor, which is ours while this runs */
+    int on_cpu;
+} __attribute__((preserve_access_index));
+
+/* Run over all threads of the machine where somebody looks for what leads to a block of memory: registers do, too. */
+SEC("iter/task")
+int list_threads(struct bpf_iter__task* ctx) {
+    struct task_struct* task = ctx->task;
+    struct mt_thread_registers thread = {};
+    struct pt_regs* registers;
+
+    if (!task) {
+        return 0;
+    }
+    thread.tgid = task->tgid;
+    if (!bpf_map_lookup_elem(&slots, &thread.tgid)) {
+        return 0;
+    }
+    registers = (void*)bpf_task_pt_regs(task);
+    thread.stack_pointer = mt_stack_pointer(registers);
+#if defined(__TARGET_ARCH_x86)
+    bpf_probe_read_kernel(thread.registers, 15 * sizeof(__u64), registers); /* r15 to di, as entry code pushes them */
+#else
+    bpf_probe_read_kernel(thread.registers, sizeof(thread.registers), registers);
+#endif
+    thread.runs = bpf_core_field_exists(struct task_struct___smp, on_cpu) &&
+                  BPF_CORE_READ((struct task_struct___smp*)task, on_cpu) != 0;
+    bpf_seq_write(ctx->meta->seq, &thread, sizeof(thread));
+    return 0;
+}
+
 /* ---- the life of a process ---------------------------------------------------------------------------------------------------- */
 
 static __always_inline void send_event(__u16 kind, __u32 slot, __u32 tgid, __u32 parent, mt_process_key key) {

@@ -167,4 +167,14 @@ struct mt_pending_return {
 };
 MT_STATIC_ASSERT(sizeof(struct mt_pending_return) == 24, "layout");
 
+#define MT_MAX_REGISTERS 31
+/* What a thread of a followed process had in its registers when it was in user space last. */
+struct mt_thread_registers {
+    __u32 tgid;
+    __u32 runs; /* on a processor, at this moment: what it has in them now is not known */
+    __u64 stack_pointer;
+    __u64 registers[MT_MAX_REGISTERS]; /* those of any use; 0 beyond */
+};
+MT_STATIC_ASSERT(sizeof(struct mt_thread_registers) == 16 + 8 * MT_MAX_REGISTERS, "layout");
+
 #endif

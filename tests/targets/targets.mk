@@ -10,6 +10,8 @@ TARGET_FLAGS_thread_exit   = -rdynamic -fexceptions
 TARGET_FLAGS_own_malloc    = -rdynamic -fno-builtin
 
 TARGET_FLAGS_contract      = -Iinclude
+# As programs are that are shipped: what a local variable is, is in a register only.
+TARGET_FLAGS_containers    = -Iinclude -O2 -fomit-frame-pointer
 TARGET_FLAGS_deep_stack    = -Iinclude
 TARGET_FLAGS_evictable     = -Iinclude
 TARGET_FLAGS_holder        = -Iinclude

@@ -116,6 +116,39 @@ TEST(ContractSampling, WhatWasRightMakesItLessPatientAgain) {
     EXPECT_GE(state.patience_s, 10);
 }
 
+ContractLoad memory(std::uint64_t kept_mib, std::uint64_t most_mib) {
+    return {1, kSecond, 0, 0, kept_mib << 20, most_mib << 20};
+}
+
+TEST(ContractSampling, WhereMemoryIsShortFewerObjectsAreKept) {
+    ContractSampling state;
+    std::uint64_t kept_mib = 700;
+    for (int i = 0; i < 20; ++i) {
+        const auto decision = sample_contract(state, 0, memory(kept_mib, 128)); // also where nothing else is a reason to sample
+        EXPECT_EQ(decision.changed, kept_mib > 128);
+        if (decision.changed) {
+            EXPECT_NE(decision.reason.find(std::to_string(kept_mib) + " MiB"), std::string::npos) << decision.reason;
+            kept_mib /= 2;
+        }
+        state = decision.state;
+    }
+    EXPECT_EQ(state.shift, 3U);
+}
+
+TEST(ContractSampling, WhileMemoryIsShortNoMoreObjectsAreKeptThanNow) {
+    ContractSampling state;
+    state.shift = 3;
+    EXPECT_EQ(seconds_until_change(state, memory(1, 128), 1000), -1);
+    EXPECT_EQ(state.shift, 3U);
+    EXPECT_EQ(seconds_until_change(state, memory(1, 0), 1000), 10) << "there is room again";
+    EXPECT_EQ(state.shift, 2U);
+}
+
+TEST(ContractSampling, MemoryThatIsNotShortIsNoReason) {
+    EXPECT_FALSE(sample_contract({}, kBudget, memory(700, 0)).changed);
+    EXPECT_FALSE(sample_contract({}, kBudget, memory(100, 128)).changed) << "others take it";
+}
+
 TEST(ContractSampling, NonsenseIsNoEvidence) {
     ContractSampling state;
     const double nan = std::numeric_limits<double>::quiet_NaN();

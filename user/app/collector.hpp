@@ -18,6 +18,7 @@
 #include "app/address_space.hpp"
 #include "app/contract_collector.hpp"
 #include "app/governor.hpp"
+#include "app/handle_placer.hpp"
 #include "app/page_collector.hpp"
 #include "app/resource_collector.hpp"
 #include "app/site_book.hpp"
@@ -28,6 +29,7 @@
 #include "base/result.hpp"
 #include "kernel/heap_tracer.hpp"
 #include "model/events.hpp"
+#include "model/model.hpp"
 #include "proc/allocators.hpp"
 #include "proc/maps.hpp"
 #include "symbol/symbolizer.hpp"
@@ -111,6 +113,10 @@ public:
 
     /// Reads what changes all the time; `with_ages` the whole live map too, for the ages of blocks, `with_memory` what the processes' memory is of.
     Status tick(bool with_ages, bool with_memory);
+    /// What is known of objects may take `most_bytes` of our memory, all processes together; 0: whatever it takes. To be called on every tick.
+    void keep_told_memory(const Model& model, std::uint64_t most_bytes);
+    /// Tells where handles lie that lie in no object, as far as that is known: for a report, after its tick.
+    void place_handles(const Model& model);
     /// Names the frames that have come up since the last call; and again those for which a debug file has come from elsewhere.
     void resolve_symbols();
     /// Debug files that are not here are asked for from now on, without ever waiting for them. As Symbolizer::ask.
@@ -160,6 +166,7 @@ private:
         std::uint64_t unwatched_ns = 0; ///< when frees went unwatched last; 0 = never
         ToldInterval told_interval;
         ModuleId program; ///< its executable file
+        HandlePlacer handles;
     };
     void tell_mode(const Followed& process);
     [[nodiscard]] bool listens(std::int32_t pid) const { return told_ && told_->listens(pid); }
@@ -225,6 +232,7 @@ private:
     std::size_t sites_ = 0;                                    ///< of the processes followed
     std::size_t max_sites_ = ~std::size_t{0};
     GovernorKnobs knobs_;
+    bool always_exact_ = true; ///< all allocations have been recorded, of all processes
     double budget_ = 0;
     std::string mode_reason_;
     bool watch_allocations_ = true;

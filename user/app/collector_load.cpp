@@ -20,6 +20,7 @@ void Collector::tell_mode(const Followed& process) {
 
 void Collector::set_mode(const GovernorKnobs& knobs, double budget, const std::string& reason) {
     knobs_ = knobs;
+    always_exact_ = always_exact_ && knobs.mode == TraceMode::exact;
     budget_ = budget;
     mode_reason_ = reason;
     for (auto& [pid, process] : followed_) {

@@ -278,6 +278,36 @@ Status Collector::tick(bool with_ages, bool with_memory) {
     return {};
 }
 
+void Collector::keep_told_memory(const Model& model, std::uint64_t most_bytes) {
+    std::vector<std::pair<std::int32_t, std::uint64_t>> kept;
+    for (const auto& [pid, process] : followed_) {
+        if (const auto* known = contract_ ? model.process(process.id) : nullptr; known != nullptr && known->contract) {
+            kept.emplace_back(pid, known->references.kept_bytes());
+        }
+    }
+    for (const auto& [pid, bytes] : kept) {
+        contract_->note_memory(pid, bytes, most_bytes / kept.size());
+    }
+}
+
+/// Blocks that are known are those of now only where all allocations are recorded and frees have never gone unwatched.
+void Collector::place_handles(const Model& model) {
+    for (auto& [pid, process] : followed_) {
+        const auto* known = contract_ ? model.process(process.id) : nullptr;
+        if (known == nullptr || !known->contract) {
+            continue;
+        }
+        bool lost = false;
+        for (std::size_t i = 0; i < MT_COUNTER_COUNT; ++i) {
+            lost = lost || (kCounters[i].loss && process.counters.value[i] != 0);
+        }
+        const bool exact = knobs_.mode == TraceMode::exact && watch_allocations_ && watch_frees_ && process.unwatched_ns == 0 &&
+                           !listens(pid) && !process.started.sources.empty();
+        process.handles.look(tracer_, {pid, process.id, process.key, exact, process.from_start && always_exact_ && !lost},
+                             known->references, sink_);
+    }
+}
+
 void Collector::resolve_symbols() {
     const auto arrivals = symbolizer_.take_debug_files();
     for (const auto& problem : arrivals.problems) {

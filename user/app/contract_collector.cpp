@@ -114,10 +114,13 @@ void ContractCollector::keep_to(std::optional<double> budget) {
 
 void ContractCollector::note_load(std::int32_t pid, std::uint64_t now_ns, double cpu_ns, double told_ns) {
     const auto found = followed_.find(pid);
-    if (!budget_ || found == followed_.end() || found->second.sources.empty()) {
+    if (found == followed_.end() || found->second.sources.empty()) {
         return;
     }
     auto& process = found->second;
+    if (!budget_ && process.most_kept_bytes == 0) {
+        return;
+    }
     const auto lost = count_lost(process);
     process.load.seconds += process.load_ns != 0 ? static_cast<double>(now_ns - process.load_ns) / 1e9 : 0;
     process.load_ns = now_ns;
@@ -128,11 +131,22 @@ void ContractCollector::note_load(std::int32_t pid, std::uint64_t now_ns, double
     if (process.load.seconds < 1) {
         return;
     }
-    const auto decision = sample_contract(process.sampling, *budget_, std::exchange(process.load, {}));
+    auto load = std::exchange(process.load, {});
+    load.lost = budget_ ? load.lost : 0; // then nothing but memory counts
+    load.kept_bytes = process.kept_bytes;
+    load.most_kept_bytes = process.most_kept_bytes;
+    const auto decision = sample_contract(process.sampling, budget_.value_or(0), load);
     if (decision.changed) {
         apply_sampling(pid, process, decision.state, decision.reason);
     } else {
         process.sampling = decision.state;
+    }
+}
+
+void ContractCollector::note_memory(std::int32_t pid, std::uint64_t kept_bytes, std::uint64_t most_kept_bytes) {
+    if (const auto found = followed_.find(pid); found != followed_.end()) {
+        found->second.kept_bytes = kept_bytes;
+        found->second.most_kept_bytes = most_kept_bytes;
     }
 }
 

@@ -56,6 +56,10 @@ public:
     /// What the process has done since the last call, by the clock of `now_ns`, and what hearing of it took. To be called on every tick.
     void note_load(std::int32_t pid, std::uint64_t now_ns, double cpu_ns, double told_ns);
 
+    /// Takes `kept_bytes` of our memory for what is known of its objects; `most_kept_bytes`: as in ContractLoad. Sampled for that even where
+    /// every object is to be heard of.
+    void note_memory(std::int32_t pid, std::uint64_t kept_bytes, std::uint64_t most_kept_bytes);
+
     /// Adds this tier's counters to those of the heap.
     void add_counters(std::int32_t pid, mt_counters& counters);
 
@@ -96,6 +100,8 @@ private:
         ContractLoad load; ///< since the last decision
         std::uint64_t load_ns = 0;
         std::uint64_t lost_before = 0;
+        std::uint64_t kept_bytes = 0;
+        std::uint64_t most_kept_bytes = 0;
     };
 
     bool has_tracer();

@@ -53,7 +53,11 @@ ContractDecision sample_contract(const ContractSampling& before, double budget, 
         raise(state);
         decision.reason =
             "hearing what the program tells takes " + percent(share) + " of its CPU time, budget " + percent(budget) + ": ";
-    } else if (load.lost != 0 || (budget > 0 && share > kRoom * budget)) {
+    } else if (load.most_kept_bytes != 0 && load.kept_bytes > load.most_kept_bytes && state.shift < kMost) {
+        raise(state);
+        decision.reason = "what is kept of its objects takes " + std::to_string(load.kept_bytes >> 20) +
+                          " MiB, and memtrace is short of memory: ";
+    } else if (load.lost != 0 || load.most_kept_bytes != 0 || (budget > 0 && share > kRoom * budget)) {
         state.calm_s = 0;
     } else if (state.shift != 0) {
         state.calm_s += load.seconds;

@@ -1,7 +1,8 @@
 // How many of a program's objects the contract tier hears of (contract_samples in bpf/contract.bpf.c): all, or by their addresses one in 2, 4, 8, ...
 //
-//   all --> 1 in 2 --> ... --> 1 in 1024          up when records were lost, or when hearing them costs more than the budget;
-//    ^---------<----------------------            down one step when neither has been so for some time
+//   all --> 1 in 2 --> ... --> 1 in 1024          up when records were lost, when hearing them costs more than the budget, or when what is
+//    ^---------<----------------------            kept of them is much and memtrace short of memory; down one step when none has been so
+//                                               for some time
 //
 // A pure function: no clock, no I/O. The caller counts, and calls it about once a second. An object that is left out saves its record, but not
 // the trap of its probes: so cost alone goes no further than 1 in 64, beyond which there is nothing to gain.
@@ -17,6 +18,8 @@ struct ContractLoad {
     double cpu_ns = 0;  ///< CPU time of the program in them
     double told_ns = 0; ///< of it: what its contract probes took
     std::uint64_t lost = 0;
+    std::uint64_t kept_bytes = 0;      ///< of our memory, for what is known of its objects now
+    std::uint64_t most_kept_bytes = 0; ///< memtrace is short of memory, and that is what it may take; 0: it is not
 };
 
 struct ContractSampling {

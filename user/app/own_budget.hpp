@@ -14,8 +14,8 @@
 // What no step changes (attaching to processes that come and go, names, the web server) is left out of that choice: where it takes most of the
 // budget, or all, the rest is kept to a quarter of it, and no further.
 //
-// Memory is the resident set. Above 90 % of --own-memory no more call sites are told apart, and little of ended processes is kept; below
-// 75 % they are again. A pure function: no clock, no I/O.
+// Memory is the resident set. Above 90 % of --own-memory no more call sites are told apart, little of ended processes is kept, and fewer of
+// the objects that programs tell of (app/contract_sampling); below 75 % they are again. A pure function: no clock, no I/O.
 #pragma once
 
 #include <cstddef>

@@ -25,6 +25,8 @@ public:
     bool run(std::uint64_t now_ns, std::size_t sites);
 
     [[nodiscard]] const OwnKnobs& knobs() const { return state_.knobs; }
+    /// What may be kept of the objects that programs tell of, where memory is short; 0: it is not.
+    [[nodiscard]] std::uint64_t most_told_bytes() const { return state_.short_of_memory ? settings_.memory_budget / 4 : 0; }
     /// Whether the ages of all live blocks are to be read in a tick at `now_ns`.
     [[nodiscard]] bool ages_due(std::uint64_t now_ns) const;
     /// A tick has ended that began when the CPU time was `cpu_s`.

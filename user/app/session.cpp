@@ -137,6 +137,7 @@ Status Session::work(std::uint64_t now_ns) {
         if (own_->run(now_ns, collector_->sites())) {
             take_knobs();
         }
+        collector_->keep_told_memory(model_, own_->most_told_bytes());
     }
     if (snapshot_due) {
         snapshot();
@@ -146,6 +147,7 @@ Status Session::work(std::uint64_t now_ns) {
     }
     if (report_due) {
         const auto cpu_s = OwnControl::cpu_seconds();
+        collector_->place_handles(model_);
         if (auto status = report(look(false), false); !status) {
             return status;
         }

@@ -129,6 +129,7 @@ void Session::await_debug_files() {
 /// The last figures, at one moment for all processes; then the last report. Probes go when the session does, after that.
 Status Session::finish() {
     notify_.stopping();
+    collector_->place_handles(model_); // while blocks are still known
     collector_->deactivate_all();
     if (auto status = tick(true, true); !status) {
         return status;

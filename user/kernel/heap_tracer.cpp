@@ -425,6 +425,10 @@ Status HeapTracer::read_live(const std::function<void(const mt_live_key&, const 
     return status;
 }
 
+std::optional<std::vector<ThreadRegisters>> HeapTracer::read_threads(mt_process_key process) const {
+    return read_thread_registers(impl_->skeleton->progs.list_threads, impl_->slots[process].tgid);
+}
+
 std::optional<mt_stack> HeapTracer::read_stack(std::uint64_t key) const {
     const auto stack = read_stack_map(impl_->fd(impl_->skeleton->maps.stacks), key);
     return stack ? stack : impl_->dead_stacks->find(key);

@@ -23,6 +23,7 @@
 #include "bpf/types.h"
 #include "kernel/features.hpp"
 #include "kernel/stack_maps.hpp"
+#include "kernel/thread_registers.hpp"
 #include "kernel/told_heap_tracer.hpp"
 #include "proc/allocators.hpp"
 
@@ -100,6 +101,8 @@ public:
     /// Both call `visit` for every entry, read in batches. Entries that come and go meanwhile may or may not be seen.
     Status read_sites(const std::function<void(std::uint64_t key, const mt_site&)>& visit) const;
     Status read_live(const std::function<void(const mt_live_key&, const mt_live_block&)>& visit) const;
+    /// As read_thread_registers().
+    [[nodiscard]] std::optional<std::vector<ThreadRegisters>> read_threads(mt_process_key process) const;
     [[nodiscard]] std::optional<mt_stack> read_stack(std::uint64_t key) const;
     [[nodiscard]] mt_counters read_counters(mt_process_key process) const;
 

@@ -194,6 +194,8 @@ public:
     [[nodiscard]] const std::vector<TrackedHandle>& handles() const { return handles_; }
     [[nodiscard]] std::size_t live_objects() const { return live_.size(); }
     [[nodiscard]] std::size_t live_handles() const { return handles_.size() - free_handles_.size(); }
+    /// Of our memory, about, for these and the graph of them: as measured with a million objects and four million handles.
+    [[nodiscard]] std::uint64_t kept_bytes() const { return live_objects() * 330 + live_handles() * 130; }
     /// The live object that begins at `address`; kNoIndex where there is none.
     [[nodiscard]] std::uint32_t object_at(std::uint64_t address) const;
     [[nodiscard]] const std::string& type_name(std::uint32_t type) const { return types_[type]; }
