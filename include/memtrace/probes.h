@@ -46,7 +46,8 @@ extern "C" {
 #define MEMTRACE_SEMAPHORE(provider, name)                                                                                       \
     MEMTRACE_SHARED __attribute__((section(".probes"), used)) volatile unsigned short provider##_##name##_semaphore = 0;
 
-/* Called when a tracer asks what is alive: fires object_alive and resource_alive for all that it knows. Never removed. */
+/* Called when a tracer asks what is alive: fires object_alive, resource_alive and the like for all that it knows. Never
+ * removed. */
 struct memtrace_announcer {
     void (*announce)(void* context);
     void* context;
@@ -110,6 +111,13 @@ MEMTRACE_COLD void memtrace_answer(void) {
             announcer->announce(announcer->context);
         }
         STAP_PROBE1(memtrace, announce_end, MEMTRACE_PROBES_VERSION);
+    }
+}
+
+/* For programs that fire next to nothing: answers here, rather than with the next probe. To be called now and then. */
+MEMTRACE_HOT void memtrace_poll(void) {
+    if (__builtin_expect((memtrace_announce_semaphore != 0) != __atomic_load_n(&memtrace_announced, __ATOMIC_RELAXED), 0)) {
+        memtrace_answer();
     }
 }
 
@@ -276,6 +284,16 @@ MEMTRACE_POOL_PROBE(put)   /* one was given back */
 MEMTRACE_POOL_PROBE(wait)  /* the limit is reached: somebody waits, or was refused */
 MEMTRACE_POOL_PROBE(limit) /* the limit was set */
 #undef MEMTRACE_POOL_PROBE
+
+/* For announcers: of its limit, `in_use` are taken; `waiting`: somebody waits for one. */
+MEMTRACE_COLD void memtrace_pool_alive(const void* pool, const char* name, uint64_t in_use, uint64_t limit, int waiting) {
+    if (MEMTRACE_ENABLED(pool_limit)) {
+        STAP_PROBE4(memtrace, pool_limit, pool, name, in_use, limit);
+    }
+    if (waiting && MEMTRACE_ENABLED(pool_wait)) {
+        STAP_PROBE4(memtrace, pool_wait, pool, name, in_use, limit);
+    }
+}
 
 /* ---- emergency cleanup --------------------------------------------------------------------------------------------------------- */
 

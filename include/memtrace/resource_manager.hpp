@@ -3,7 +3,7 @@
 //     memtrace::resource_manager::process().poll_emergency();    // where cleaning up is safe: between two requests, in a ticker
 //
 // Emergency cleanup. A tracer that wants memory back attaches to memtrace:emergency_low, _high or _critical; the kernel raises that
-// semaphore, which poll_emergency() looks at (three loads). Freed are the resources that agreed to it (resource_handle::evictable,
+// semaphore, which poll_emergency() looks at (a few loads). Freed are the resources that agreed to it (resource_handle::evictable,
 // and what lies idle in a resource_pool), lowest priority first, within a priority the longest idle first, until the target is met.
 // One that has children is freed after them, if at all. What is pinned is passed over.
 //
@@ -101,8 +101,9 @@ public:
         return freed;
     }
 
-    /// Frees memory if a tracer asks for it, once for each request. `target_bytes`: enough is enough.
+    /// Frees memory if a tracer asks for it, once for each request. `target_bytes`: enough is enough. Answers one that asks what is alive, too.
     emergency_result poll_emergency(std::uint64_t target_bytes = kEverything) {
+        memtrace_poll();
         const int level = memtrace_emergency_level();
         int answered = answered_level_.load(std::memory_order_relaxed);
         if (level == answered) {

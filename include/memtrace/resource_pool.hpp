@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 
+#include "memtrace/detail/announced_pool.hpp"
 #include "memtrace/resource_handle.hpp"
 
 namespace memtrace {
@@ -33,6 +34,7 @@ struct pool_options {
 struct pool_statistics {
     std::size_t in_use = 0; ///< leased, or about to be
     std::size_t idle = 0;
+    std::size_t waiting = 0; ///< threads that are in acquire() until one comes back
     std::size_t max_in_use = 0;
     std::uint64_t created = 0;
     std::uint64_t destroyed = 0; ///< unhealthy, idle for too long, above the limit, or evicted and noticed
@@ -131,14 +133,14 @@ private:
 };
 
 template <typename T>
-struct resource_pool<T>::core final : private detail::fork_guard {
+struct resource_pool<T>::core final : private detail::announced_pool {
     core(pool_options options_, create_function create_, health_function healthy_, std::function<void(T&)> cleanup_,
          resource_manager& manager_)
-        : fork_guard(2), options(std::move(options_)), create(std::move(create_)), healthy(std::move(healthy_)),
-          cleanup(std::move(cleanup_)), manager(manager_), limit(options.limit) {
-        enlist();
+        : options(std::move(options_)), create(std::move(create_)), healthy(std::move(healthy_)), cleanup(std::move(cleanup_)),
+          manager(manager_), limit(options.limit) {
+        begin();
     }
-    ~core() { delist(); }
+    ~core() { end(); }
     core(const core&) = delete;
     core& operator=(const core&) = delete;
 
@@ -232,7 +234,21 @@ struct resource_pool<T>::core final : private detail::fork_guard {
 private:
     void before_fork() override { mutex.lock(); }
     void after_fork() noexcept override { mutex.unlock(); }
-    void in_child() noexcept override { renew(freed); }
+    void in_child() noexcept override {
+        renew(freed);
+        counts.waiting = 0;
+    }
+
+    void announce() const override {
+        std::size_t in_use = 0;
+        bool waited_for = false;
+        {
+            const std::lock_guard<std::mutex> lock(mutex);
+            in_use = counts.in_use;
+            waited_for = counts.waiting != 0;
+        }
+        memtrace_pool_alive(this, options.name.c_str(), in_use, limit.load(), waited_for);
+    }
 
     /// Gives a place back where taking failed, or threw.
     struct reservation {
@@ -253,6 +269,13 @@ private:
 
     bool has_room() const { return limit == 0 || counts.in_use < limit; }
 
+    bool wait_for_room(std::unique_lock<std::mutex>& lock, const deadline_type& deadline) {
+        ++counts.waiting;
+        const bool room = freed.wait_until(lock, deadline, [this] { return has_room(); });
+        --counts.waiting;
+        return room;
+    }
+
     /// Makes room for one in `in_use`, or waits for it.
     bool reserve(const deadline_type* deadline) {
         std::unique_lock<std::mutex> lock(mutex);
@@ -262,7 +285,7 @@ private:
             lock.unlock();
             memtrace_pool_wait(this, options.name.c_str(), in_use, limit.load()); // an answer to a tracer takes locks
             lock.lock();
-            if (!has_room() && !(deadline && freed.wait_until(lock, *deadline, [this] { return has_room(); }))) {
+            if (!has_room() && !(deadline && wait_for_room(lock, *deadline))) {
                 ++counts.failures;
                 return false;
             }

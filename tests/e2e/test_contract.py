@@ -185,6 +185,20 @@ def test_what_is_older_is_announced_once(traced):
     assert events.index(sessions[-1]) < events.index(of(events, OBJECT, 0)[0])
 
 
+def test_another_version_of_the_contract_is_said_once_and_left_out(tmp_path):
+    recording = tmp_path / "other.rec"
+    with Target.start("contract_other", ["--older", "2", "--threads", "3"]) as target:
+        with Memtrace.attach(tmp_path, target.ready(), "--record", recording) as memtrace:
+            target.go()
+            target.truth()
+            report = memtrace.stop()
+            said = memtrace.said
+    assert said.count("version 99") == 1 and "what it tells is left out" in said
+    assert [event for event in decoded(recording) if event["kind"] not in (STARTED, THREAD_END)] == []
+    assert report["references"]["objects"] == 0
+    assert counters(report)["contract_hits"] > OBJECTS
+
+
 def test_a_program_that_memtrace_starts(tmp_path):
     recording = tmp_path / "launched.rec"
     Launched.run(tmp_path, "contract", ["--threads", "1"], ["--record", recording], hold=True)

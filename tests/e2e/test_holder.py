@@ -64,7 +64,8 @@ def test_cycle(tmp_path, bug, size):
 
 @pytest.mark.parametrize(
     ("bug", "kind", "function"),
-    [("lost-release", "lost_release", "bug_lost_release"), ("double-release", "double_release", "bug_double_release")],
+    [("lost-release", "lost_release", "bug_lost_release"), ("double-release", "double_release", "bug_double_release"),
+     ("kept-block", "block_kept", "bug_kept_block")],  # fmt: skip
 )
 def test_reference_error(tmp_path, bug, kind, function):
     report, _ = settled_report(tmp_path, bug)
@@ -72,6 +73,11 @@ def test_reference_error(tmp_path, bug, kind, function):
     assert {error["kind"] for error in errors} == {kind}
     assert sum(error.get("count", 1) for error in errors) == TIMES
     assert all(taken_in(error["acquired_at"], function) for error in errors)
+    if kind == "block_kept":
+        assert all(taken_in(error["released_at"], function) for error in errors), "where it was overwritten"
+        assert all(taken_in(error["before_at"], function) for error in errors), "where the object was destroyed"
+        assert all(error["verdict"] == "definite" and error["bytes"] > 0 for error in errors)
+        assert "the object was destroyed" in errors[0]["evidence"]
     if kind == "double_release":
         assert all(taken_in(error["released_at"], function) for error in errors)
     assert report["references"]["cycles"] == []

@@ -19,3 +19,8 @@ def test_every_case_is_run():
 def test_case(name):
     run = subprocess.run([CASES, name], capture_output=True, text=True, check=False)
     assert (run.stdout, run.stderr, run.returncode) == ("ok\n", "", 0)
+
+
+def test_without_exceptions_and_rtti():
+    run = subprocess.run([TARGETS / "frugal"], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr, run.returncode) == ("ok\n", "", 0)

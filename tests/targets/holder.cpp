@@ -1,6 +1,6 @@
 // Holds objects by tracked_ptr and cursors by resource_handle (include/memtrace), rightly and, by name, wrongly:
 //
-//     holder [--rounds N] [--bug NAME]      none | cycle-2 | cycle-5 | lost-release | double-release | cursor
+//     holder [--rounds N] [--bug NAME]      none | cycle-2 | cycle-5 | lost-release | double-release | kept-block | cursor
 //
 // After the right work of all rounds the bug is committed in bug_NAME, three times. `note address N` is an object that takes part.
 #include <cstring>
@@ -87,6 +87,17 @@ void note_address(const void* object) {
     reinterpret_cast<tracked_ptr<Plan>*>(place)->~tracked_ptr();
 }
 
+/// A weak handle is forgotten, as above: its object ends, but not the block that both lie in.
+[[gnu::noinline]] void bug_kept_block() {
+    alignas(tracked_weak<Plan>) static unsigned char place[sizeof(tracked_weak<Plan>)];
+    const auto plan = memtrace::make_tracked<Plan>();
+    const auto other = memtrace::make_tracked<Plan>();
+    note_address(plan.get());
+    auto* handle = new (place) tracked_weak<Plan>(plan);
+    handle = new (place) tracked_weak<Plan>(other);
+    handle->~tracked_weak();
+}
+
 /// The thread that opened it ends.
 [[gnu::noinline]] void bug_cursor() {
     std::thread([] { static_cast<void>(new memtrace::resource_handle<int>(7, {"cursor", "select * from t", 4096})); }).join();
@@ -101,6 +112,7 @@ constexpr Bug kBugs[] = {{"none", nullptr},
                          {"cycle-5", bug_cycle_5},
                          {"lost-release", bug_lost_release},
                          {"double-release", bug_double_release},
+                         {"kept-block", bug_kept_block},
                          {"cursor", bug_cursor}};
 
 } // namespace

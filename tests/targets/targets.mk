@@ -14,7 +14,9 @@ TARGET_FLAGS_contract      = -Iinclude
 TARGET_FLAGS_containers    = -Iinclude -O2 -fomit-frame-pointer
 TARGET_FLAGS_deep_stack    = -Iinclude
 TARGET_FLAGS_evictable     = -Iinclude
+TARGET_FLAGS_frugal        = -Iinclude -fno-exceptions -fno-rtti
 TARGET_FLAGS_holder        = -Iinclude
+TARGET_FLAGS_misuse        = -Iinclude
 TARGET_FLAGS_sdk_cases     = -Iinclude
 TARGET_FLAGS_told_flood    = -Iinclude
 TARGET_FLAGS_told_stacks   = -Iinclude
@@ -33,6 +35,15 @@ TARGET_FLAGS_map_pages_stripped = -static -s
 TARGET_FLAGS_told_heap_stripped = -static -s
 TARGET_LIBS_told_heap = -lm
 TARGET_LIBS_told_heap_stripped = -lm
+
+# As a program that was built with a contract of another version: nothing else about it differs.
+TARGETS += $(OUT)/targets/contract_other
+$(OUT)/targets/other/memtrace/probes.h: include/memtrace/probes.h tests/targets/targets.mk
+	@mkdir -p $(@D)
+	$(Q)sed 's/^#define MEMTRACE_PROBES_VERSION .*/#define MEMTRACE_PROBES_VERSION 99/' $< > $@
+$(OUT)/targets/contract_other: tests/targets/contract.c tests/targets/truth.h $(OUT)/targets/other/memtrace/probes.h
+	$(call say,TARGET,$@)
+	$(Q)$(CC) $(TARGET_FLAGS) -I$(OUT)/targets/other -o $@ $< -lpthread
 
 # Shared objects that targets load at run time.
 TARGETS += $(OUT)/targets/libleaky.so $(OUT)/targets/liballocator.so

@@ -54,6 +54,15 @@ TEST(ContractDecode, Objects) {
     EXPECT_EQ(destroyed.type, "");
 }
 
+TEST(ContractDecode, AnotherContractIsKnownByItsVersion) {
+    for (const auto kind : {MT_CONTRACT_announce, MT_CONTRACT_announce_end}) {
+        EXPECT_EQ(other_contract(record(static_cast<std::uint16_t>(kind), {kContractVersion})), std::nullopt);
+        EXPECT_EQ(other_contract(record(static_cast<std::uint16_t>(kind), {2})), 2U);
+        EXPECT_EQ(other_contract(record(static_cast<std::uint16_t>(kind), {})), std::nullopt) << "cut short";
+    }
+    EXPECT_EQ(other_contract(record(MT_CONTRACT_object_destroy, {2})), std::nullopt) << "tells of no version";
+}
+
 TEST(ContractDecode, References) {
     const auto acquired = told<ReferenceTold>(record(MT_CONTRACT_ref_acquire, {0x1000, 0x2000, 0, 4}));
     EXPECT_EQ(acquired.action, ReferenceAction::acquired);

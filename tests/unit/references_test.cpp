@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "bpf/contract.h"
 #include "tests/unit/told.hpp"
 
 namespace memtrace {
@@ -33,6 +34,7 @@ TEST(References, AnObjectHeldAndGivenBackLeavesNothing) {
     told.release(kA, kOnStack, 1);
     told.release(kA, kOther, 0);
     told.destroy(kA);
+    told.release(kA, 0x7200, 0, false);
     told.pass(60);
     EXPECT_EQ(told.found(), "");
     EXPECT_EQ(told.ledger.live_objects(), 0U);
@@ -275,6 +277,224 @@ TEST(References, RightProgramsOfManyThreadsGiveNoErrorWhateverTheOrderOfTelling)
         told.pass(60);
         ASSERT_EQ(told.found(), "") << "seed " << seed;
     }
+}
+
+// ---- blocks that are kept ------------------------------------------------------------------------------------------------------
+
+constexpr std::uint64_t kWeakAt = 0x7200;
+
+/// Made, held by a weak handle as well, and destroyed.
+void make_and_end(Telling& told, std::uint64_t object, std::uint64_t weak_handle) {
+    told.by(1, 10).create(object, 4096, "Page");
+    told.acquire(object, kOnStack, 1);
+    told.by(1, 11).acquire(object, weak_handle, 1, false);
+    told.release(object, kOnStack, 0);
+    told.by(1, 12).destroy(object);
+}
+
+TEST(References, BlockKeptByAWeakHandleOverwrittenBeforeItsObjectEnds) {
+    Telling told;
+    told.create(kA, 4096, "Page");
+    told.create(kB);
+    told.acquire(kA, kOnStack, 1);
+    told.by(1, 11).acquire(kA, kWeakAt, 1, false);
+    told.by(1, 13).acquire(kB, kWeakAt, 1, false);
+    told.pass(60);
+    EXPECT_EQ(told.found(), "") << "the object keeps the block as well";
+    told.release(kA, kOnStack, 0);
+    told.by(1, 12).destroy(kA);
+    EXPECT_EQ(told.found(), "");
+    told.pass(3);
+    ASSERT_EQ(told.found(), "block_kept");
+    const auto error = told.ledger.errors().front();
+    EXPECT_EQ(error.object, kA);
+    EXPECT_EQ(error.bytes, 4096U);
+    EXPECT_EQ(error.handle, kWeakAt);
+    EXPECT_EQ(error.acquired.stack.value, 11U);
+    EXPECT_EQ(error.before.stack.value, 12U) << "the destruction";
+    EXPECT_EQ(error.released.stack.value, 13U) << "what overwrote the handle";
+    EXPECT_FALSE(error.piles_up);
+}
+
+TEST(References, BlockKeptByAWeakHandleOverwrittenLongAfterItsObjectEnded) {
+    Telling told;
+    make_and_end(told, kA, kWeakAt);
+    told.pass(3600);
+    EXPECT_EQ(told.found(), "");
+    told.create(kB);
+    told.by(1, 13).acquire(kB, kWeakAt, 1, false);
+    told.pass(3);
+    ASSERT_EQ(told.found(), "block_kept");
+    EXPECT_EQ(told.ledger.errors().front().before.stack.value, 12U);
+    EXPECT_EQ(told.ledger.errors().front().released.stack.value, 13U);
+    EXPECT_EQ(told.ledger.live_handles(), 1U) << "that of the other object";
+}
+
+TEST(References, BlockKeptByAWeakHandleTakenTwice) {
+    Telling told;
+    told.create(kA);
+    told.acquire(kA, kOnStack, 1);
+    told.acquire(kA, kWeakAt, 1, false);
+    told.acquire(kA, kWeakAt, 2, false);
+    told.pass(3);
+    told.release(kA, kWeakAt, 1, false);
+    told.release(kA, kOnStack, 0);
+    told.destroy(kA);
+    told.pass(3);
+    EXPECT_EQ(told.found(), "block_kept");
+    EXPECT_EQ(told.ledger.counters().unmatched_weak, 0U);
+}
+
+TEST(References, BlockKeptByAWeakHandleInsideADestroyedObject) {
+    for (const bool holder_first : {false, true}) {
+        Telling told;
+        told.create(kB);
+        told.acquire(kB, kOther, 1);
+        const auto end_holder = [&] {
+            told.release(kB, kOther, 0);
+            told.by(1, 13).destroy(kB);
+        };
+        make_and_end(told, kA, kB + 8);
+        if (!holder_first) {
+            told.pass(60);
+            EXPECT_EQ(told.found(), "");
+        }
+        end_holder(); // but not the handle in it
+        told.pass(3);
+        ASSERT_EQ(told.found(), "block_kept");
+        EXPECT_EQ(told.ledger.errors().front().released.stack.value, 13U);
+        EXPECT_EQ(told.ledger.live_handles(), 0U);
+    }
+}
+
+TEST(References, BlockKeptByTheObjectItself) {
+    Telling told;
+    make_and_end(told, kA, kA + 8);
+    told.pass(3);
+    EXPECT_EQ(told.found(), "block_kept");
+    make_and_end(told, kB, kB + 8);
+    told.release(kB, kB + 8, 0, false); // as its members end
+    told.pass(3);
+    EXPECT_EQ(told.found(), "block_kept") << "and not twice";
+}
+
+TEST(References, WeakHandlesThatPileUpAtOnePlaceAreSuspected) {
+    Telling told;
+    const auto handle_of = [](std::uint64_t i) { return 0x10'0000 + 16 * i; };
+    for (std::uint64_t i = 0; i < 100; ++i) {
+        make_and_end(told, 0x100'0000 + 0x1'0000 * i, handle_of(i));
+        told.pass(1);
+    }
+    ASSERT_EQ(told.found(), "block_kept*91") << "the others have not been so for long";
+    const auto error = told.ledger.errors().front();
+    EXPECT_TRUE(error.piles_up);
+    EXPECT_EQ(error.object, 0x100'0000U) << "the oldest";
+    EXPECT_EQ(error.handle, handle_of(0));
+    EXPECT_EQ(error.acquired.stack.value, 11U);
+    EXPECT_EQ(error.before.stack.value, 12U);
+    EXPECT_EQ(error.released.stack.value, 0U);
+    for (std::uint64_t i = 0; i < 30; ++i) { // it was a cache after all
+        told.release(0x100'0000 + 0x1'0000 * i, handle_of(i), 0, false);
+    }
+    EXPECT_EQ(told.found(), "");
+}
+
+TEST(References, ACacheOfWeakHandlesIsNotBlamed) {
+    Telling told;
+    constexpr std::uint64_t kKeys = 200;
+    const auto object_of = [](std::uint64_t key, std::uint64_t turn) { return 0x100'0000 + 0x1'0000 * (2 * key + turn % 2); };
+    const auto handle_of = [](std::uint64_t key) { return 0x10'0000 + 16 * key; };
+    for (std::uint64_t key = 0; key < kKeys; ++key) { // filled at once, and left alone
+        make_and_end(told, object_of(key, 0), handle_of(key));
+    }
+    told.pass(3600);
+    EXPECT_EQ(told.found(), "");
+    for (std::uint64_t turn = 1; turn < 4; ++turn) { // what has expired is replaced: the new one is taken first
+        for (std::uint64_t key = 0; key < kKeys; ++key) {
+            make_and_end(told, object_of(key, turn), handle_of(key));
+            told.release(object_of(key, turn - 1), handle_of(key), 0, false);
+            told.pass(1);
+            ASSERT_EQ(told.found(), "") << "turn " << turn << " key " << key;
+        }
+    }
+    EXPECT_EQ(told.ledger.counters().unmatched_weak, 0U);
+    EXPECT_EQ(told.ledger.live_handles(), kKeys);
+}
+
+TEST(References, ACacheThatIsFullSomeDayIsNotBlamedForLong) {
+    Telling told;
+    for (std::uint64_t i = 0; i < 100; ++i) {
+        make_and_end(told, 0x100'0000 + 0x1'0000 * i, 0x10'0000 + 16 * i);
+        told.pass(1);
+    }
+    EXPECT_NE(told.found(), "");
+    told.pass(120);
+    EXPECT_EQ(told.found(), "") << "it has rested for longer than it grew";
+}
+
+TEST(References, AWeakHandleMayGoFromAnObjectToTheNextOneInItsPlace) {
+    for (const auto between : {0U, 60U}) {
+        Telling told;
+        make_and_end(told, kA, kWeakAt);
+        told.pass(between);
+        told.create(kA);
+        told.acquire(kA, kOther, 1);
+        told.acquire(kA, kWeakAt, 1, false);
+        told.release(kA, kWeakAt, 0, false); // the old one's
+        told.pass(60);
+        EXPECT_EQ(told.found(), "");
+        EXPECT_EQ(told.object(kA).weak, 1U);
+        told.release(kA, kWeakAt, 0, false);
+        told.release(kA, kOther, 0);
+        told.destroy(kA);
+        told.pass(60);
+        EXPECT_EQ(told.found(), "");
+        EXPECT_EQ(told.ledger.live_handles(), 0U);
+    }
+}
+
+TEST(References, AKeptBlockIsKnownLongerThanItsObject) {
+    Telling told({.objects = 100, .handles = 100, .errors = 10, .graves = 1, .types = 10});
+    make_and_end(told, kA, kWeakAt);
+    told.pass(3);
+    for (std::uint64_t i = 0; i < 5; ++i) { // takes the place where the destroyed one is remembered
+        told.create(kB);
+        told.destroy(kB);
+    }
+    told.move(kA, kWeakAt, kOther, false);
+    EXPECT_EQ(told.ledger.live_handles(), 1U);
+    told.release(kA, kOther, 0, false);
+    EXPECT_EQ(told.ledger.live_handles(), 0U);
+    EXPECT_EQ(told.ledger.counters().unknown_objects, 0U);
+    told.acquire(kA, kOther, 1);
+    told.release(kA, kOther, 0);
+    EXPECT_EQ(told.ledger.counters().unknown_objects, 2U) << "of the object nothing is known any more";
+}
+
+TEST(References, WhatIsDoneAfterTheEndIsSeenWhileABlockIsKept) {
+    Telling told;
+    make_and_end(told, kA, kWeakAt);
+    told.pass(60);
+    told.by(2, 32).acquire(kA, kOther, 1);
+    ASSERT_EQ(told.found(), "use_after_destroy");
+    EXPECT_EQ(told.ledger.errors().front().released.stack.value, 12U);
+}
+
+TEST(References, BlocksAreKeptInMindWithinBoundsAndTheSample) {
+    Telling told({.objects = 4, .handles = 100, .errors = 10, .graves = 100, .types = 10});
+    for (std::uint64_t i = 0; i < 6; ++i) {
+        make_and_end(told, 0x100'0000 + 0x1'0000 * i, 0x10'0000 + 16 * i);
+        told.pass(3);
+    }
+    EXPECT_EQ(told.ledger.live_handles(), 4U);
+    EXPECT_EQ(told.ledger.counters().pending_refused, 2U);
+    std::uint64_t in_sample = 0;
+    for (std::uint64_t i = 0; i < 4; ++i) {
+        in_sample += mt_in_sample(0x100'0000 + 0x1'0000 * i, 1) != 0 ? 1 : 0;
+    }
+    ASSERT_LT(in_sample, 4U);
+    told.ledger.keep_sample(1);
+    EXPECT_EQ(told.ledger.live_handles(), in_sample);
 }
 
 // ---- wrong ones ----------------------------------------------------------------------------------------------------------------
@@ -586,6 +806,21 @@ TEST(References, AsManyHeldLivesAsOneLikesAtOneAddressAreNotKept) {
     EXPECT_GT(told.ledger.counters().pending_refused, kCount - 100);
     told.pass(60);
     EXPECT_EQ(told.found().substr(0, 20), "destroyed_while_held") << "of those that are kept";
+}
+
+TEST(References, ManyShortLivesAtOneAddressDoNotHideWhatOneOfThemLeaves) {
+    Telling told;
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+        make_and_end(told, kA, kWeakAt);
+        told.release(kA, kWeakAt, 0, false); // a moment after the end
+    }
+    told.by(1, 10).create(kA);
+    told.acquire(kA, kOnStack, 1);
+    told.destroy(kA);
+    told.pass(3);
+    EXPECT_EQ(told.found(), "destroyed_while_held");
+    EXPECT_EQ(told.ledger.counters().pending_refused, 0U);
+    EXPECT_LE(told.ledger.objects().size(), 100U);
 }
 
 TEST(References, ManyLivesAtOneAddressTakeNoMoreRoomThanOne) {

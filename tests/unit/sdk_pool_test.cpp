@@ -263,6 +263,51 @@ TEST(SdkPool, TracersSeeTheLimitAndHowMuchOfItIsTaken) {
                               "pool_put replicas 0 2", "pool_limit replicas 0 5"}));
 }
 
+TEST(SdkPool, ATracerThatComesLateIsToldOfPoolsThatNobodyUses) {
+    if (!probe_test::kProbeListenerWorks) {
+        GTEST_SKIP() << "this architecture's breakpoints are not known here";
+    }
+    resource_manager manager;
+    Source source;
+    const auto told = [&] { // a poll is all that the program does
+        Lines lines;
+        {
+            ProbeTrap trap("memtrace", {"emergency_low", "emergency_high", "emergency_critical"});
+            manager.poll_emergency();
+            lines = trap.take();
+        }
+        manager.poll_emergency(); // sees that the request is gone
+        EXPECT_EQ(lines.front(), "announce 1");
+        EXPECT_EQ(lines.back(), "announce_end 1");
+        Lines out;
+        for (auto line : lines) {
+            if (line.starts_with("pool_")) {
+                const auto address = line.find(' ');
+                out.push_back(line.erase(address, line.find(' ', address + 1) - address));
+            }
+        }
+        return out;
+    };
+    EXPECT_EQ(told(), Lines{});
+    {
+        auto pool = source.pool({"buffer", "replicas", 2}, manager);
+        auto one = pool.try_acquire();
+        EXPECT_EQ(told(), Lines{"pool_limit replicas 1 2"});
+        auto two = pool.try_acquire();
+        EXPECT_FALSE(pool.try_acquire()); // was refused, and does not wait
+        EXPECT_EQ(told(), Lines{"pool_limit replicas 2 2"});
+        std::thread waiter([&] { (void)pool.acquire(kPatience); });
+        while (pool.statistics().waiting == 0) { // then it fires nothing
+            std::this_thread::yield();
+        }
+        EXPECT_EQ(told(), (Lines{"pool_limit replicas 2 2", "pool_wait replicas 2 2"}));
+        one.give_back();
+        waiter.join();
+        EXPECT_EQ(told(), Lines{"pool_limit replicas 1 2"});
+    }
+    EXPECT_EQ(told(), Lines{});
+}
+
 TEST(SdkPool, ManyThreadsNeverExceedTheLimit) {
     constexpr std::size_t kLimit = 3;
     constexpr int kThreads = 6;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "app/contract_decode.hpp"
 #include "proc/usdt.hpp"
 #include "tests/unit/probe_listener.hpp"
 #include "tests/unit/symbol_fixture.hpp"
@@ -306,6 +307,8 @@ TEST(SdkAnnounce, AnUntracedProbeAnswersNobody) {
     EXPECT_EQ(answers, 0);
     EXPECT_TRUE(listener.events().empty());
 }
+
+static_assert(kContractVersion == MEMTRACE_PROBES_VERSION);
 
 TEST(SdkEmergency, TheMostUrgentRequestCounts) {
     EXPECT_EQ(memtrace_emergency_level(), 0);

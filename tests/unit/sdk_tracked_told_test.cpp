@@ -358,6 +358,28 @@ TEST(TrackedAnnounce, WhatIsAliveWithItsCounts) {
     EXPECT_EQ(alive.at(address_of(two.get())).strong, 1U);
 }
 
+TEST(TrackedAnnounce, TheObjectThatAnswersIsCreatedAndNotAnnounced) {
+    {
+        auto all = kAll;
+        all.insert({"memtrace:object_alive", "memtrace:announce", "memtrace:announce_end"});
+        const auto before = make_tracked<Session>();
+        const ProbeListener listener(all);
+        const auto first = make_tracked<Session>();
+        std::map<std::string, int> of_first;
+        std::map<std::string, int> of_before;
+        for (const auto& event : listener.events()) {
+            of_first[std::string(event.probe)] += event.args[0] == address_of(first.get()) ? 1 : 0;
+            of_before[std::string(event.probe)] += event.args[0] == address_of(before.get()) ? 1 : 0;
+        }
+        EXPECT_EQ(of_first["object_alive"], 0);
+        EXPECT_EQ(of_first["object_create"], 1);
+        EXPECT_EQ(of_first["ref_acquire"], 1);
+        EXPECT_EQ(of_before["object_alive"], 1);
+        EXPECT_EQ(of_before["object_create"], 0);
+    }
+    see_request_gone();
+}
+
 TEST(TrackedAnnounce, ObjectsOfAllThreadsWhoeverEndsThem) {
     constexpr int kThreads = 8;
     constexpr int kEach = 100;

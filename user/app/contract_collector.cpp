@@ -267,6 +267,10 @@ StackId ContractCollector::stack_of(std::int32_t pid, Followed& process, const m
 
 void ContractCollector::apply(std::int32_t pid, Followed& process, std::span<const std::byte> record,
                               const mt_contract_record& head) {
+    if (const auto version = other_contract(record); version && process.misunderstood.insert(head.object).second) {
+        say_("process " + std::to_string(pid) + " tells of itself by version " + std::to_string(*version) +
+             " of the probes, memtrace knows version " + std::to_string(kContractVersion) + ": what it tells is left out");
+    }
     if (head.kind == MT_CONTRACT_announce_end) {
         tracer_->detach(pid, MT_CONTRACT_announce, head.object);
         for (auto& announcer : process.announcers) {
@@ -274,7 +278,8 @@ void ContractCollector::apply(std::int32_t pid, Followed& process, std::span<con
         }
         return;
     }
-    if (is_left_out(process, record, head)) {
+    const bool by_probe = head.kind != MT_CONTRACT_MAPPED; // else its object is another number
+    if ((by_probe && process.misunderstood.contains(head.object)) || is_left_out(process, record, head)) {
         return;
     }
     const ContractOrigin origin{process.id, head.time_ns, static_cast<std::int32_t>(head.tid), stack_of(pid, process, head)};

@@ -96,6 +96,7 @@ private:
         ImageCounters counters;
         MappedCollector::State mapped;
         std::vector<Announcer> announcers;
+        std::set<std::uint32_t> misunderstood; ///< numbers of objects that tell by another contract
         ContractSampling sampling;
         ContractLoad load; ///< since the last decision
         std::uint64_t load_ns = 0;

@@ -74,6 +74,15 @@ std::optional<mt_contract_record> contract_head(std::span<const std::byte> recor
     return head.size == record.size() ? std::optional(head) : std::nullopt;
 }
 
+std::optional<std::uint64_t> other_contract(std::span<const std::byte> record) {
+    const auto head = contract_head(record);
+    if (!head || (head->kind != MT_CONTRACT_announce && head->kind != MT_CONTRACT_announce_end)) {
+        return std::nullopt;
+    }
+    const auto told = read_body(record.subspan(sizeof(*head)), kShapes[head->kind]);
+    return told && told->number[0] != kContractVersion ? std::optional(told->number[0]) : std::nullopt;
+}
+
 std::optional<Event> decode_contract(std::span<const std::byte> record, const ContractOrigin& origin) {
     const auto head = contract_head(record);
     if (!head || head->kind >= MT_CONTRACT_KINDS) {

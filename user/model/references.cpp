@@ -1,6 +1,7 @@
 #include "model/references.hpp"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "bpf/contract.h"
@@ -17,6 +18,8 @@ constexpr std::size_t kMaxPending = std::size_t{1} << 18;
 constexpr std::size_t kMaxSurplus = 1024;
 /// Words of a destroyed object that are looked at for handles: 64 KiB of it.
 constexpr std::uint64_t kMaxInside = 65'536;
+/// Bytes of one that is buried early and looked at likewise.
+constexpr std::uint64_t kMaxSearched = 4096;
 /// Handles of one destroyed object that are told of one by one.
 constexpr std::size_t kMaxHeldTold = 16;
 /// Lives of one address that wait for what their threads have yet to tell. More at once are of a program that means harm.
@@ -25,6 +28,10 @@ constexpr std::size_t kMaxLives = 64;
 constexpr std::size_t kMaxAtAddress = 16;
 /// Objects within objects, around an address.
 constexpr std::size_t kMaxNesting = 64;
+/// Places that weak handles are taken at. More share a figure, so that fewer of them are suspected.
+constexpr std::size_t kPlaces = 4096;
+/// A place that gives back one block for so many that it keeps looks after them: a cache.
+constexpr std::uint64_t kKeptForOneBack = 4;
 constexpr std::uint64_t kWord = sizeof(std::uint64_t);
 
 /// Counts of 64 and of 32 bits that went below zero.
@@ -49,12 +56,18 @@ std::pair<std::uint64_t, std::uint64_t> words_of(const TrackedObject& object) {
     return {(object.address + kWord - 1) / kWord * kWord, end};
 }
 
+std::size_t place_hash(std::uint32_t type, StackId stack) {
+    return ((std::uint64_t{type} << 32 | stack.value) * 0x9e37'79b9'7f4a'7c15ull >> 32) % kPlaces;
+}
+
 } // namespace
 
 const char* reference_error_name(ReferenceErrorKind kind) {
-    constexpr std::array kNames{"double_release",        "release_without_acquire", "below_zero",
-                                "release_after_destroy", "use_after_destroy",       "destroyed_while_held",
-                                "lost_release",          "never_destroyed",         "count_drift"};
+    constexpr std::array kNames{"double_release",    "release_without_acquire",
+                                "below_zero",        "release_after_destroy",
+                                "use_after_destroy", "destroyed_while_held",
+                                "lost_release",      "never_destroyed",
+                                "count_drift",       "block_kept"};
     return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -68,6 +81,8 @@ void ReferenceLedger::keep_sample(std::uint32_t mask) {
             drop_handles(index);
             live_.erase(object.address);
             free_object(index);
+        } else if (object.state == TrackedObject::State::kept && mt_in_sample(object.address, mask) == 0) {
+            forget_block(index);
         }
     }
 }
@@ -132,9 +147,14 @@ void ReferenceLedger::on_destroyed(const ObjectTold& event) {
     if (!first) {
         object.older_grave = std::exchange(grave->second, index);
     }
-    if (object.first_handle == kNoIndex && !holds_handle_inside(object)) {
+    if (object.first_handle == kNoIndex && object.lost_weak.released.mono_ns == 0 && !holds_handle_inside(object)) {
         bury(index);
-    } else if (has_many_lives(object)) {
+        return;
+    }
+    if (has_many_lives(object)) {
+        bury_given_back(object.older_grave);
+    }
+    if (has_many_lives(object)) {
         ++counters_.pending_refused;
         drop_handles(index);
         bury(index);
@@ -143,16 +163,30 @@ void ReferenceLedger::on_destroyed(const ObjectTold& event) {
     }
 }
 
+/// Of the lives at an address, from `newest` on, those that nobody holds any more: only what lies in them is waited for yet.
+void ReferenceLedger::bury_given_back(std::uint32_t newest) {
+    std::vector<std::uint32_t> given_back;
+    for (auto at = newest; at != kNoIndex; at = objects_[at].older_grave) {
+        const auto& object = objects_[at];
+        if (object.state == TrackedObject::State::dying && object.first_handle == kNoIndex &&
+            object.lost_weak.released.mono_ns == 0) {
+            given_back.push_back(at);
+        }
+    }
+    std::reverse(given_back.begin(), given_back.end()); // each takes the place of the older ones
+    for (const auto at : given_back) {
+        const auto& object = objects_[at];
+        counters_.pending_refused += object.bytes > kMaxSearched || holds_handle_inside(object) ? 1 : 0;
+        bury(at);
+    }
+}
+
 void ReferenceLedger::on(const ReferenceTold& event) {
     now_ns_ = std::max(now_ns_, event.origin.mono_ns);
     const auto index = object_at(event.object);
     if (index == kNoIndex) {
         const auto grave = graves_.find(event.object);
-        if (grave == graves_.end()) {
-            ++counters_.unknown_objects;
-        } else {
-            on_grave(event, grave->second);
-        }
+        on_grave(event, grave == graves_.end() ? kNoIndex : grave->second);
         return;
     }
     switch (event.action) {
@@ -189,11 +223,13 @@ void ReferenceLedger::on_acquired(const ReferenceTold& event, std::uint32_t inde
 }
 
 void ReferenceLedger::on_released(const ReferenceTold& event, std::uint32_t index) {
-    auto handle = find_handle(event.handle, index, event.strong);
-    if (handle == kNoIndex) { // another thread's, told after the object was destroyed and the next one created in its place?
-        handle = find_dying_handle(event.handle, event.object, event.strong);
-        if (handle != kNoIndex) {
-            give_back(handle, told_at(event.origin));
+    const auto handle = find_handle(event.handle, index, event.strong);
+    // Another thread's, told after the object was destroyed and the next one created in its place? Or a weak one that goes from an object to
+    // the next one in its place: what assigns it takes first and gives back then.
+    if (handle == kNoIndex || !event.strong) {
+        const auto old = find_dying_handle(event.handle, event.object, event.strong);
+        if (old != kNoIndex && (handle == kNoIndex || handles_[old].overwritten_ns != 0)) {
+            give_back(old, told_at(event.origin));
             return;
         }
     }
@@ -241,10 +277,17 @@ void ReferenceLedger::on_moved(const ReferenceTold& event, std::uint32_t index) 
     --unknown;
     touch(index, event.origin.mono_ns);
     mark_overwritten(event.handle, index, told_at(event.origin));
-    add_handle(event.handle, index, event.strong, told_at(event.origin));
+    const auto there = find_handle(event.handle, index, event.strong);
+    if (there == kNoIndex) {
+        add_handle(event.handle, index, event.strong, told_at(event.origin));
+        return;
+    }
+    overwrite(there, told_at(event.origin));
+    ++handles_[there].held;
+    ++(event.strong ? objects_[index].strong : objects_[index].weak);
 }
 
-/// What is told of an object that has been destroyed.
+/// What is told of an object that has been destroyed; of one that nobody remembers, where `grave` is none.
 void ReferenceLedger::on_grave(const ReferenceTold& event, std::uint32_t grave) {
     if (event.action != ReferenceAction::acquired) {
         const auto from = event.action == ReferenceAction::moved ? event.from : event.handle;
@@ -253,6 +296,8 @@ void ReferenceLedger::on_grave(const ReferenceTold& event, std::uint32_t grave) 
             move_handle(handle, event);
         } else if (handle != kNoIndex) {
             give_back(handle, told_at(event.origin));
+        } else if (grave == kNoIndex) {
+            ++counters_.unknown_objects;
         } else if (!event.strong) {
             ++counters_.unmatched_weak;
         } else if (event.action == ReferenceAction::moved) {
@@ -260,6 +305,10 @@ void ReferenceLedger::on_grave(const ReferenceTold& event, std::uint32_t grave) 
         } else {
             add_surplus(event, grave);
         }
+        return;
+    }
+    if (grave == kNoIndex) {
+        ++counters_.unknown_objects;
         return;
     }
     auto& object = objects_[grave];
@@ -414,7 +463,11 @@ void ReferenceLedger::settle_before(std::uint64_t until_ns) {
         }
     }
     for (; !dying_.empty() && dying_.front().since_ns <= until_ns; dying_.pop_front()) {
-        judge_dying(dying_.front().object);
+        const auto& entry = dying_.front();
+        if (const auto& object = objects_[entry.object];
+            object.serial == entry.serial && object.state == TrackedObject::State::dying) {
+            judge_dying(entry.object);
+        }
     }
     while (!active_.empty() && active_.front().since_ns <= until_ns) {
         auto next = active_.front();
@@ -471,16 +524,77 @@ void ReferenceLedger::judge_dying(std::uint32_t index) {
         }
     }
     object.faulted = object.faulted || told != 0;
+    for (auto at = object.first_handle; at != kNoIndex;) {
+        const auto next = handles_[at].next_of_object;
+        if (handles_[at].strong) {
+            remove_handle(at);
+        }
+        at = next;
+    }
+    lose_handles_inside(object);
+    const bool lost = object.lost_weak.released.mono_ns != 0;
+    if (lost && !object.faulted) {
+        record_block(object, object.lost_weak);
+    }
+    if (!lost && object.first_handle != kNoIndex && live_.size() + kept_ < limits_.objects) {
+        keep_block(index);
+        return;
+    }
+    counters_.pending_refused += !lost && object.first_handle != kNoIndex ? 1 : 0;
     drop_handles(index);
-    lose_handles_inside(objects_[index]);
     bury(index);
+}
+
+/// Weak handles outlive the object, and keep its control block. They keep the entry; what is known of the address goes to one of its own, as
+/// other objects may come to live and die there meanwhile.
+void ReferenceLedger::keep_block(std::uint32_t index) {
+    const auto grave = take_object();
+    const auto serial = objects_[grave].serial;
+    auto& object = objects_[index];
+    auto& buried = objects_[grave] = object;
+    buried.serial = serial;
+    buried.first_handle = kNoIndex;
+    buried.strong = buried.weak = 0;
+    auto* link = &graves_.find(object.address)->second;
+    while (*link != index) {
+        link = &objects_[*link].older_grave;
+    }
+    *link = grave;
+    object.older_grave = kNoIndex;
+    object.state = TrackedObject::State::kept;
+    ++kept_;
+    bury(grave);
+}
+
+void ReferenceLedger::forget_block(std::uint32_t index) {
+    drop_handles(index);
+    free_object(index);
+    --kept_;
+}
+
+void ReferenceLedger::record_block(const TrackedObject& object, const PastReference& lost) {
+    auto error = error_of(ReferenceErrorKind::block_kept, object);
+    error.handle = lost.handle;
+    error.acquired = lost.acquired;
+    error.released = lost.released;
+    error.before = object.destroyed;
+    record(error);
+}
+
+std::uint32_t& ReferenceLedger::late_returns(std::uint32_t type, StackId stack) {
+    late_returns_.resize(kPlaces);
+    return late_returns_[place_hash(type, stack)];
 }
 
 bool ReferenceLedger::holds_handle_inside(const TrackedObject& owner) const {
     const auto [first, end] = words_of(owner);
     for (auto at = first; at < end; at += kWord) {
-        if (handle_at_.contains(at)) {
-            return true;
+        const auto found = handle_at_.find(at);
+        for (auto next = found == handle_at_.end() ? kNoIndex : found->second; next != kNoIndex;
+             next = handles_[next].next_at_address) {
+            if (handles_[next].acquired.mono_ns <= owner.destroyed.mono_ns) { // later: the next object's
+                return true;
+            }
         }
     }
     return false;
@@ -495,9 +609,9 @@ void ReferenceLedger::lose_handles_inside(const TrackedObject& destroyed) {
         for (auto next = found == handle_at_.end() ? kNoIndex : found->second; next != kNoIndex;) {
             const auto handle = next;
             next = handles_[handle].next_at_address;
-            // Taken later: of the next object at that address. Of what is being destroyed itself: judged there.
+            // Taken later: of the next object at that address. A strong one of what is being destroyed itself: judged there.
             if (handles_[handle].acquired.mono_ns <= owner.destroyed.mono_ns &&
-                objects_[handles_[handle].object].state == TrackedObject::State::live) {
+                (!handles_[handle].strong || objects_[handles_[handle].object].state == TrackedObject::State::live)) {
                 lose_reference(handle, handles_[handle].acquired, owner.destroyed);
             }
         }
@@ -509,9 +623,25 @@ void ReferenceLedger::lose_reference(std::uint32_t index, const ToldAt& acquired
     auto& handle = handles_[index];
     handle.overwritten_ns = 0;
     auto& object = objects_[handle.object];
-    if (!handle.strong) {
+    if (!handle.strong) { // its block stays: nobody misses that before the object is gone
         ++counters_.lost_weak;
-        remove_handle(index);
+        const PastReference lost{handle.address, acquired, by};
+        if (object.state == TrackedObject::State::kept) {
+            if (!object.faulted) {
+                record_block(object, lost);
+            }
+            forget_block(handle.object);
+            return;
+        }
+        if (object.lost_weak.released.mono_ns == 0) {
+            object.lost_weak = lost;
+        }
+        if (handle.held > 1) {
+            --handle.held;
+            --object.weak;
+        } else {
+            remove_handle(index);
+        }
         return;
     }
     if (!object.faulted && object.state == TrackedObject::State::live) {
@@ -609,13 +739,12 @@ std::uint32_t ReferenceLedger::find_handle(std::uint64_t address, std::uint32_t 
 }
 
 std::uint32_t ReferenceLedger::find_dying_handle(std::uint64_t address, std::uint64_t object_address, bool strong) const {
-    const auto newest = graves_.find(object_address);
-    auto grave = newest == graves_.end() ? kNoIndex : newest->second;
-    for (std::size_t lives = 0; grave != kNoIndex && lives < kMaxLives; ++lives, grave = objects_[grave].older_grave) {
-        if (objects_[grave].state == TrackedObject::State::dying) {
-            if (const auto handle = find_handle(address, grave, strong); handle != kNoIndex) {
-                return handle;
-            }
+    const auto found = handle_at_.find(address);
+    for (auto at = found == handle_at_.end() ? kNoIndex : found->second; at != kNoIndex; at = handles_[at].next_at_address) {
+        const auto& object = objects_[handles_[at].object];
+        if (object.address == object_address && handles_[at].strong == strong &&
+            (object.state == TrackedObject::State::dying || object.state == TrackedObject::State::kept)) {
+            return at;
         }
     }
     return kNoIndex;
@@ -707,13 +836,19 @@ void ReferenceLedger::give_back(std::uint32_t index, const ToldAt& by) {
     auto& object = objects_[handle.object];
     if (handle.strong) {
         object.released[object.releases++ % object.released.size()] = {handle.address, handle.acquired, by};
+    } else if (object.state == TrackedObject::State::kept) {
+        ++late_returns(object.type, handle.acquired.stack);
     }
     handle.overwritten_ns = 0;
     if (handle.held > 1) {
         --handle.held;
         --(handle.strong ? object.strong : object.weak);
-    } else {
-        remove_handle(index);
+        return;
+    }
+    const auto entry = handle.object;
+    remove_handle(index);
+    if (object.state == TrackedObject::State::kept && object.first_handle == kNoIndex) {
+        forget_block(entry);
     }
 }
 
@@ -733,7 +868,11 @@ void ReferenceLedger::move_handle(std::uint32_t index, const ReferenceTold& even
     }
     const auto there = find_handle(event.handle, moved.object, moved.strong);
     if (there == kNoIndex) {
-        add_handle(event.handle, moved.object, moved.strong, moved.acquired);
+        const auto added = add_handle(event.handle, moved.object, moved.strong, moved.acquired);
+        const auto& object = objects_[moved.object];
+        if (added == kNoIndex && object.state == TrackedObject::State::kept && object.first_handle == kNoIndex) {
+            forget_block(moved.object);
+        }
         return;
     }
     overwrite(there, told_at(event.origin));
@@ -797,7 +936,7 @@ void ReferenceLedger::merge(std::vector<ReferenceError>& errors, std::unordered_
     for (auto at = first; at != last; ++at) {
         auto& same = errors[at->second];
         if (same.kind == error.kind && same.type == error.type && same.acquired.stack == error.acquired.stack &&
-            same.released.stack == error.released.stack && same.certain == error.certain) {
+            same.released.stack == error.released.stack && same.certain == error.certain && same.piles_up == error.piles_up) {
             same.count += error.count;
             return;
         }
@@ -838,7 +977,48 @@ std::vector<ReferenceError> ReferenceLedger::errors() const {
             merge(errors, ids, error, refused);
         }
     }
+    add_piles(errors, ids, refused);
     return errors;
+}
+
+/// Weak handles that are just not given back: a cache keeps some as well. Suspected is a place that keeps many, went on taking them in the younger
+/// half of the time, and gave back few for those: a cache gives back what it replaces, or is full some day.
+void ReferenceLedger::add_piles(std::vector<ReferenceError>& errors, std::unordered_multimap<std::uint64_t, std::size_t>& ids,
+                                std::uint64_t& refused) const {
+    struct Pile {
+        std::vector<std::uint64_t> since_ns;
+        const TrackedObject* oldest = nullptr;
+    };
+    std::map<std::pair<std::uint32_t, std::uint32_t>, Pile> piles;
+    const auto until_ns = now_ns_ - std::min(now_ns_, kUnheldNs);
+    for (const auto& object : objects_) {
+        const auto since_ns = object.destroyed.mono_ns;
+        if (object.state == TrackedObject::State::kept && !object.faulted && since_ns <= until_ns) {
+            auto& pile = piles[{object.type, handles_[object.first_handle].acquired.stack.value}];
+            pile.since_ns.push_back(since_ns);
+            pile.oldest = pile.oldest != nullptr && pile.oldest->destroyed.mono_ns <= since_ns ? pile.oldest : &object;
+        }
+    }
+    for (const auto& [place, pile] : piles) {
+        const auto oldest_ns = pile.oldest->destroyed.mono_ns;
+        const auto half_ns = oldest_ns + (until_ns - oldest_ns) / 2;
+        const auto newest_ns = *std::max_element(pile.since_ns.begin(), pile.since_ns.end());
+        const auto newer = static_cast<std::uint64_t>(
+            std::count_if(pile.since_ns.begin(), pile.since_ns.end(), [&](std::uint64_t since) { return since > half_ns; }));
+        const auto back = late_returns_.empty() ? 0 : late_returns_[place_hash(place.first, {place.second})];
+        if (pile.since_ns.size() < kPile || newest_ns - oldest_ns < kUnheldNs || newer < pile.since_ns.size() / 4 ||
+            back * kKeptForOneBack > newer) {
+            continue;
+        }
+        const auto& handle = handles_[pile.oldest->first_handle];
+        auto error = error_of(ReferenceErrorKind::block_kept, *pile.oldest);
+        error.handle = handle.address;
+        error.acquired = handle.acquired;
+        error.before = pile.oldest->destroyed;
+        error.count = pile.since_ns.size();
+        error.piles_up = true;
+        merge(errors, ids, error, refused);
+    }
 }
 
 // ---- addresses -----------------------------------------------------------------------------------------------------------------

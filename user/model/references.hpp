@@ -4,6 +4,8 @@
 //   created/alive       acquired, moved, released               destroyed                 settled
 //        |----------------------- live -----------------------------|------- dying ----------|--- grave: address and stacks only
 //                        handle -> object, taken where           late releases still count     use after destruction is known here
+//                                                                                 |
+//                                                                                 '- kept: weak handles hold its block yet
 //
 // Threads tell what they did a little after doing it, so events of different threads may overtake each other. What holds is this:
 //   - the events of one handle come in order, as whoever writes a handle tells of it before somebody else may touch it;
@@ -60,7 +62,7 @@ struct PastReference {
 };
 
 struct TrackedObject {
-    enum class State : std::uint8_t { free, live, dying, grave };
+    enum class State : std::uint8_t { free, live, dying, kept, grave };
     std::uint64_t address = 0;
     std::uint64_t bytes = 0;
     std::uint32_t type = 0;   ///< ReferenceLedger::type_name()
@@ -88,6 +90,7 @@ struct TrackedObject {
     bool told_any = false;
     std::uint32_t first_handle = kNoIndex;
     std::uint32_t older_grave = kNoIndex;  ///< at the same address
+    PastReference lost_weak;               ///< the first weak one that nobody can release any more; given back at 0: none
     std::array<PastReference, 2> released; ///< the newest, strong ones only
     std::uint32_t releases = 0;
 
@@ -104,7 +107,8 @@ enum class ReferenceErrorKind : std::uint8_t {
     destroyed_while_held,    ///< a strong handle still refers to what was destroyed
     lost_release,            ///< a handle was overwritten, or ceased to be with its owner, and did not give back what it held
     never_destroyed,         ///< nobody has held the object for long, and it still exists
-    count_drift              ///< the program counts more or fewer references than were told
+    count_drift,             ///< the program counts more or fewer references than were told
+    block_kept               ///< weak handles that nobody gives back keep the control block of what was destroyed
 };
 const char* reference_error_name(ReferenceErrorKind kind);
 
@@ -118,12 +122,13 @@ struct ReferenceError {
     ToldAt
         acquired; ///< where the reference was taken; use_after_destroy: again; never_destroyed, count_drift: where the object began
     ToldAt released; ///< where it was given back once too often; or what ended the object or the handle instead
-    ToldAt before;   ///< double_release: the release before; stack none where there is nothing to say
+    ToldAt before; ///< double_release: the release before; block_kept: the destruction; stack none where there is nothing to say
     std::uint64_t count = 1;
     std::uint64_t told = 0;  ///< count_drift: what the program says ...
     std::uint64_t known = 0; ///< ... and what was told of
     std::uint64_t found_ns = 0;
-    bool certain = true; ///< false: something was lost, which may explain it
+    bool certain = true;   ///< false: something was lost, which may explain it
+    bool piles_up = false; ///< block_kept: no handle is known to be lost, but a place takes more and more of them
 };
 
 /// What the ledger could not keep or make sense of.
@@ -135,7 +140,7 @@ struct ReferenceCounters {
     std::uint64_t missed_destroys = 0; ///< created again where an object still lived
     std::uint64_t unmatched_weak = 0; ///< weak references given back or moved by handles that held none: no error, see on_release
     std::uint64_t unmatched_moves = 0;
-    std::uint64_t lost_weak = 0;       ///< weak handles overwritten
+    std::uint64_t lost_weak = 0;       ///< weak handles overwritten, or gone with their owner
     std::uint64_t pending_refused = 0; ///< no room to see whether something lasts: an error may be missing
 };
 
@@ -163,6 +168,8 @@ public:
     static constexpr std::uint64_t kSettleNs = 2'000'000'000;
     /// Of an object that nobody holds. Longer, as programs keep some for reuse.
     static constexpr std::uint64_t kUnheldNs = 10'000'000'000;
+    /// Control blocks that one place must keep to be suspected.
+    static constexpr std::uint64_t kPile = 32;
 
     /// Bounds on memory: about 300 bytes an object, 120 a handle, with the tables that find them.
     struct Limits {
@@ -199,8 +206,8 @@ public:
     /// The live object that begins at `address`; kNoIndex where there is none.
     [[nodiscard]] std::uint32_t object_at(std::uint64_t address) const;
     [[nodiscard]] const std::string& type_name(std::uint32_t type) const { return types_[type]; }
-    /// Those that will stay, in the order of their discovery, then those of the moment: never_destroyed and count_drift, which what
-    /// the program does next may revoke.
+    /// Those that will stay, in the order of their discovery, then those of the moment: never_destroyed, count_drift and piles of blocks
+    /// that are kept, which what the program does next may revoke.
     [[nodiscard]] std::vector<ReferenceError> errors() const;
     /// Nothing was lost since it began: what is found of it is so.
     [[nodiscard]] bool certain(const TrackedObject& object) const { return loss_.is_before(object.born.mono_ns); }
@@ -246,6 +253,12 @@ private:
     void bury(std::uint32_t object);
     void judge_quiet(TrackedObject& object);
     void judge_dying(std::uint32_t object);
+    void keep_block(std::uint32_t object);
+    void forget_block(std::uint32_t object);
+    void record_block(const TrackedObject& object, const PastReference& lost);
+    std::uint32_t& late_returns(std::uint32_t type, StackId stack);
+    void add_piles(std::vector<ReferenceError>& errors, std::unordered_multimap<std::uint64_t, std::size_t>& ids,
+                   std::uint64_t& refused) const;
     void lose_handles_inside(const TrackedObject& owner);
     void settle_before(std::uint64_t until_ns);
 
@@ -254,10 +267,11 @@ private:
     void remove_handle(std::uint32_t handle);
     void mark_overwritten(std::uint64_t address, std::uint32_t but_object, const ToldAt& by);
     void lose_reference(std::uint32_t handle, const ToldAt& acquired, const ToldAt& by);
-    /// The handle of an object that was destroyed at that address a moment ago.
+    /// The handle of an object that was destroyed at that address a moment ago, or whose block is kept.
     std::uint32_t find_dying_handle(std::uint64_t address, std::uint64_t object_address, bool strong) const;
     bool holds_handle_inside(const TrackedObject& owner) const;
     bool has_many_lives(const TrackedObject& object) const;
+    void bury_given_back(std::uint32_t newest);
     bool is_crowded(std::uint64_t address) const;
     void unlink_grave(std::uint32_t object);
     void overwrite(std::uint32_t handle, const ToldAt& by);
@@ -274,8 +288,10 @@ private:
     std::unordered_map<std::uint64_t, std::uint32_t> live_;   ///< by address
     std::unordered_map<std::uint64_t, std::uint32_t> graves_; ///< dying and buried, by address, the newest of each
     std::deque<Dying> dying_;
-    std::deque<Dying> buried_; ///< oldest first
-    std::deque<Dying> active_; ///< told of not long ago
+    std::deque<Dying> buried_;                ///< oldest first
+    std::deque<Dying> active_;                ///< told of not long ago
+    std::size_t kept_ = 0;                    ///< objects in that state
+    std::vector<std::uint32_t> late_returns_; ///< by a hash of type and place: weak handles that kept a block and were given back
     std::vector<TrackedHandle> handles_;
     std::vector<std::uint32_t> free_handles_;
     std::unordered_map<std::uint64_t, std::uint32_t> handle_at_; ///< the first of those at an address

@@ -9,6 +9,7 @@
 #include "analyze/reference_graph.hpp"
 #include "analyze/verdict.hpp"
 #include "report/build_parts.hpp"
+#include "report/format.hpp"
 
 namespace memtrace {
 
@@ -112,13 +113,13 @@ void build_cycles(const Model& model, const ReferenceLedger& ledger, ReportRefer
 }
 
 const char* verdict_of(const ReferenceError& error) {
-    if (!error.certain || error.kind == ReferenceErrorKind::count_drift) {
+    if (!error.certain || error.piles_up || error.kind == ReferenceErrorKind::count_drift) {
         return "suspect";
     }
     return error.kind == ReferenceErrorKind::never_destroyed ? "probable" : "definite";
 }
 
-std::string evidence_of(const ReferenceError& error) {
+std::string evidence_of(const ReferenceError& error, std::uint64_t now_ns) {
     constexpr std::array kWords{"a handle gave back twice what it held once",
                                 "a handle gave back a reference that it never held",
                                 "the program's own count fell below zero",
@@ -127,10 +128,15 @@ std::string evidence_of(const ReferenceError& error) {
                                 "it was destroyed while a strong handle referred to it",
                                 "a handle was overwritten or ceased to be, and did not give back what it held",
                                 "nobody refers to it any more, and it was not destroyed",
-                                "the program's count differs from what it tells"};
-    std::string text = kWords[static_cast<std::size_t>(error.kind)];
+                                "the program's count differs from what it tells",
+                                "a weak handle was overwritten or ceased to be, and did not give back what it held"};
+    std::string text =
+        error.piles_up ? "weak handles taken there pile up and are not given back" : kWords[static_cast<std::size_t>(error.kind)];
     if (error.kind == ReferenceErrorKind::count_drift) {
         text += ": " + std::to_string(error.told) + " strong references, " + std::to_string(error.known) + " told of";
+    } else if (error.kind == ReferenceErrorKind::block_kept) { // with its object's memory, where make_tracked made both as one
+        text += ": the control block is kept, the object was destroyed " +
+                human_duration(static_cast<double>(now_ns - std::min(now_ns, error.before.mono_ns)) / 1e9) + " ago";
     }
     return error.certain ? text : text + "; events were lost, which may explain it";
 }
@@ -157,7 +163,7 @@ void build_errors(const Model& model, const ReferenceLedger& ledger, ReportRefer
         listed.handle = error.handle == 0 ? "" : address_id(error.handle);
         listed.count = error.count;
         listed.verdict = verdict_of(error);
-        listed.evidence = evidence_of(error);
+        listed.evidence = evidence_of(error, ledger.now_ns());
     }
 }
 

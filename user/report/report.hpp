@@ -207,7 +207,7 @@ struct ReportReferenceError {
     std::string object; ///< its id
     std::vector<ReportFrame> acquired_at;
     std::vector<ReportFrame> released_at; ///< or where the object or the handle ended
-    std::vector<ReportFrame> before_at;   ///< (added) double_release: the release before
+    std::vector<ReportFrame> before_at;   ///< (added) double_release: the release before; block_kept: the destruction
     std::string type;                     ///< (added)
     std::uint64_t bytes = 0;              ///< (added) of the object
     std::string handle;                   ///< (added) its address; empty: of no single one

@@ -183,13 +183,14 @@ private:
         const bool of_object = error.kind == "never_destroyed" || error.kind == "count_drift" || error.kind == "below_zero" ||
                                error.kind == "release_without_acquire" || error.kind == "release_after_destroy";
         stack(again ? "taken again at" : of_object ? "created at" : "taken at", error.acquired_at);
-        stack(error.kind == "release_after_destroy" ? "destroyed at" : "given back first at", error.before_at);
+        const bool after_end = error.kind == "release_after_destroy" || error.kind == "block_kept";
+        stack(after_end ? "destroyed at" : "given back first at", error.before_at);
         stack(released_words(error.kind), error.released_at);
     }
 
     static const char* released_words(const std::string& kind) {
         return kind == "use_after_destroy" || kind == "destroyed_while_held" ? "destroyed at"
-               : kind == "lost_release"                                      ? "lost at"
+               : kind == "lost_release" || kind == "block_kept"              ? "lost at"
                : kind == "double_release"                                    ? "given back again at"
                                                                              : "given back at";
     }

@@ -91,8 +91,12 @@ public:
 
     /// The object exists, and `handle` is the first that holds it.
     void begin(const void* handle) noexcept {
+        const bool told = MEMTRACE_ENABLED(object_create) || MEMTRACE_ENABLED(ref_acquire);
+        if (told) {
+            memtrace_answer(); // before it is in the registry: else it would be announced, and created after that
+        }
         objects_alive.add(*this);
-        if (MEMTRACE_ENABLED(object_create) || MEMTRACE_ENABLED(ref_acquire)) {
+        if (told) {
             tell_begin(handle);
         }
     }
