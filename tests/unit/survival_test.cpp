@@ -179,7 +179,7 @@ protected:
     }
     [[nodiscard]] ProcessGrowth of(const std::vector<double>& live, const std::vector<double>& rss,
                                    const std::vector<double>& file, const std::vector<double>& stacks, double freed = 0) const {
-        return judge_process({seconds, live, rss, rss, file, stacks, freed}).growth;
+        return judge_process({seconds, live, rss, rss, file, stacks, freed}, find_trend(seconds, rss, {})).growth;
     }
     std::vector<double> seconds, flat, rising;
 };

@@ -117,7 +117,8 @@ void judge_growth(const Process& process, const SitesSum& sites, const ProcessJu
     }
 }
 
-void build_forecast(const Process& process, const SitesSum& sites, const ProcessJudgement& growth, Report& report) {
+void build_forecast(const Process& process, const SitesSum& sites, const ProcessJudgement& growth, const Slope& rss,
+                    Report& report) {
     const auto& memory = process.memory;
     if (memory.limit_bytes == 0) {
         return;
@@ -127,7 +128,7 @@ void build_forecast(const Process& process, const SitesSum& sites, const Process
     out.limit_bytes = memory.limit_bytes;
     out.used_bytes = memory.limit_used_bytes;
     const bool grows = growth.growth != ProcessGrowth::none && growth.growth != ProcessGrowth::mapped_files;
-    const Slope slope = grows ? growth.rss.slope : sites.leak;
+    const Slope slope = grows ? rss : sites.leak;
     if (slope.per_s <= 0) {
         return;
     }
@@ -141,12 +142,15 @@ void build_forecast(const Process& process, const SitesSum& sites, const Process
 } // namespace
 
 void build_verdict(const Process& process, Report& report) {
-    const ProcessSeries series(process);
+    const ProcessHistories histories(process);
+    const auto rss = histories.trend([&](std::size_t level) { return histories.at(level).rss_bytes; });
+    const auto& series = histories.at(rss.level);
     const auto sites = sum_up(report.sites);
     const auto growth = judge_process({series.seconds, series.live_bytes, series.rss_bytes, series.anon_bytes, series.file_bytes,
-                                       series.stack_bytes, static_cast<double>(report.totals.freed_bytes)});
+                                       series.stack_bytes, static_cast<double>(report.totals.freed_bytes)},
+                                      rss.trend);
     judge_growth(process, sites, growth, report);
-    build_forecast(process, sites, growth, report);
+    build_forecast(process, sites, growth, rss.trend.slope, report);
     if (!report.coverage.lost.empty()) {
         report.verdict.evidence["loss"] = "some allocations were not followed: see coverage.lost";
     }
