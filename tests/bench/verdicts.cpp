@@ -108,6 +108,9 @@ int main(int argc, char** argv) {
     run_all(leaking_workloads(), arguments, sums);
     run_all(healthy_workloads(), arguments, sums);
     print("verdicts", sums);
+    Sums late;
+    run_all(late_workloads(), arguments, late);
+    print("late", late);
     Sums windowed;
     run_all(windowed_workloads(), arguments, windowed);
     print("windowed", windowed);

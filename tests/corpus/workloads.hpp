@@ -183,6 +183,45 @@ inline std::vector<Workload> healthy_workloads() {
     return all;
 }
 
+/// Runs of hours: leaks that begin after four of them, and what comes and goes in hours. Only few: each takes seconds.
+inline std::vector<Workload> late_workloads() {
+    constexpr int kOnset = 8 * kHalfHour;
+    constexpr int kEnd = kOnset + kHalfHour;
+    const Tracing sampled{64 << 10, 0, 0, false};
+    std::vector<Workload> all;
+    const auto late = [&](const std::string& name, LeakSettings settings, Tracing tracing = {}) {
+        settings.onset_s = kOnset;
+        all.push_back({"late leak: " + name, kEnd, tracing, [=](Scene& scene) {
+                           scene.onset_s = kOnset;
+                           scene.add(leak(scene.site(true), settings));
+                       }});
+    };
+    late("2 KB/s, all", {.rate = 4, .size = 512});
+    late("10 KB/s, 20 %", {.rate = 10, .size = 1024, .fraction = 0.2, .lifetime_s = 5});
+    late("sampled, 100 KB/s, all", {.rate = 50, .size = 2048}, sampled);
+    all.push_back({"late leak: in a full FIFO cache", kEnd, {}, [](Scene& scene) {
+                       scene.onset_s = kOnset;
+                       const auto site = scene.site(true);
+                       scene.add(fifo_cache(site, 2'000, 1024, 2, false));
+                       scene.add(leak(site, {.rate = 10, .size = 1024, .onset_s = kOnset}));
+                   }});
+    const auto healthy = [&](const std::string& name, auto behaviour, Load load = steady(), Tracing tracing = {}) {
+        all.push_back({"hours: " + name, kEnd, tracing, [=](Scene& scene) {
+                           scene.load = load;
+                           scene.add(behaviour(scene.site()));
+                       }});
+    };
+    healthy("log rotation, 100 min", [](std::uint32_t s) { return sawtooth(s, 4, 256, 6'000, 0); });
+    healthy("log rotation, 20 min", [](std::uint32_t s) { return sawtooth(s, 8, 256, 1'200, 700); });
+    healthy("FIFO cache that fills in 1 h", [](std::uint32_t s) { return fifo_cache(s, 10'800, 512, 3, false); });
+    healthy("random replacement", [](std::uint32_t s) { return random_cache(s, 3'000, 512, 3); });
+    healthy("sampled: sessions", [](std::uint32_t s) { return sessions(s, 300, 16384, 1'000, true); }, steady(), sampled);
+    healthy(
+        "load that rises and falls, 2 h", [](std::uint32_t s) { return sessions(s, 200, 2048, 120, true); },
+        diurnal(7'200, 0.7, 0));
+    return all;
+}
+
 /// What windows see: no verdict above suspect is given, whatever is there.
 inline std::vector<Workload> windowed_workloads() {
     const Tracing windowed{0, 2, 20, false};

@@ -463,6 +463,49 @@ TEST_F(BuildReport, GrowthOutsideTheHeapIsNamed) {
     EXPECT_TRUE(report().forecast.limit.empty());
 }
 
+TEST_F(BuildReport, SmallLeakDoesNotHideWhatTheProcessGrowsBy) {
+    for (const std::uint64_t file_per_s : {0U, 1U << 20}) {
+        model_ = Model();
+        start();
+        define_site({1}, 0x2000);
+        for (std::uint64_t second = 1; second <= 60; ++second) {
+            sample({1}, second * 1'000, 0); // 100 KB/s
+            const auto leaked = second * 100'000;
+            model_.apply(ProcessSample{kProcess, (64 << 20) + leaked + second * file_per_s, 0});
+            model_.apply(MemorySample{kProcess, (48 << 20) + leaked, (16 << 20) + second * file_per_s, 0, 0, 0, false, 0, 0});
+            tick(second);
+        }
+        const auto verdict = report().verdict;
+        EXPECT_EQ(verdict.class_name, "leak");
+        EXPECT_EQ(verdict.text.find("1 call site leaks"), 0U) << verdict.text;
+        EXPECT_EQ(verdict.text.find("pages of mapped files") != std::string::npos, file_per_s != 0) << verdict.text;
+        EXPECT_EQ(verdict.evidence.count("growth"), file_per_s != 0 ? 1U : 0U);
+    }
+}
+
+// The ring that covers four hours has points of four minutes: a trend of eight of them would take half an hour.
+TEST_F(BuildReport, WhatBeginsAfterHoursIsFoundWithinMinutes) {
+    constexpr std::uint64_t kOnset = 14'400;
+    start();
+    define_site({1}, 0x2000);
+    sample({1}, 10, 0);
+    for (std::uint64_t second = 1; second <= kOnset + 150; ++second) {
+        const auto late = second > kOnset ? second - kOnset : 0;
+        sample({1}, 10 + second + late * 10, second);
+        model_.apply(ProcessSample{kProcess, (64 << 20) + late * (1 << 20), second * kSecond / 4});
+        model_.apply(MemorySample{kProcess, (48 << 20) + late * (1 << 20), 16 << 20, 0, 0, 0, true, 1 << 30, 512 << 20});
+        tick(second);
+        if (second == kOnset) {
+            ASSERT_EQ(report().verdict.class_name, "healthy");
+        }
+    }
+    const auto built = report();
+    EXPECT_GE(built.sites.at(0).growth_bytes_per_s, 900);
+    EXPECT_EQ(built.sites.at(0).shape, "linear");
+    EXPECT_NEAR(built.forecast.growth_bytes_per_s, 1 << 20, 1 << 16) << "the process's own growth is seen as soon";
+    EXPECT_NEAR(built.forecast.seconds, 512, 32);
+}
+
 // A cache that was full when it was attached to: each new block takes the place of one that nobody knows.
 TEST_F(BuildReport, WhatReplacesBlocksFromBeforeIsSuspectUnlessTheProcessGrowsToo) {
     for (const std::uint64_t rss_per_s : {0, 1'000}) {

@@ -113,6 +113,31 @@ TEST(Survival, LifetimesLongerThanWhatWasSeenAreNoPlateauOfFewBlocks) {
             .found);
 }
 
+// Readings a little less than an age class apart leave a sliver of exposure in the class below.
+TEST(Survival, DistanceOfReadingsDoesNotDecideWhenALeakIsSeen) {
+    for (const std::uint64_t distance_ms : {1'900U, 1'998U, 2'000U, 3'998U, 7'990U, 8'000U}) {
+        SurvivalTable table;
+        std::vector<std::uint64_t> starts{kSecond};
+        const auto allocs = [](std::uint64_t now_ns) { return (now_ns - kSecond) / (kSecond / 20); }; // 20 a second, for good
+        bool found = false;
+        std::uint64_t now = kSecond;
+        while (!found && now < 40 * kSecond) {
+            now += distance_ms * 1'000'000;
+            std::vector<std::uint64_t> live;
+            for (std::size_t i = 0; i < starts.size(); ++i) {
+                live.push_back(allocs(i + 1 < starts.size() ? starts[i + 1] : now) - allocs(starts[i]));
+            }
+            table.read(starts, live, allocs(now), now);
+            auto next = starts;
+            cut_cohorts(next, now);
+            table.cut(starts, next, allocs(now));
+            starts = next;
+            found = find_plateau(table.ages(), {}, 1).found;
+        }
+        EXPECT_TRUE(found) << "read every " << distance_ms << " ms, after " << (now - kSecond) / kSecond << " s";
+    }
+}
+
 TEST(Survival, OddReadingsDoNoHarm) {
     SurvivalTable table;
     const std::vector<std::uint64_t> starts{5, 10};
@@ -154,7 +179,7 @@ protected:
     }
     [[nodiscard]] ProcessGrowth of(const std::vector<double>& live, const std::vector<double>& rss,
                                    const std::vector<double>& file, const std::vector<double>& stacks, double freed = 0) const {
-        return judge_process({seconds, live, rss, rss, file, stacks, freed}).growth;
+        return judge_process({seconds, live, rss, rss, file, stacks, freed}, find_trend(seconds, rss, {})).growth;
     }
     std::vector<double> seconds, flat, rising;
 };

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <random>
@@ -141,6 +142,117 @@ TEST(Verdict, NoiseIsStable) {
     };
     EXPECT_EQ(count(noise, leaks), 0);
     EXPECT_GE(count(noise, [](const auto& judgement) { return judgement.verdict == SiteVerdict::stable; }), 185);
+}
+
+// ---- a leak that begins late ------------------------------------------------------------------------------------------------------
+
+/// A figure by ticks of a second, in rings as model/timeline's.
+struct Rung {
+    Series seconds, values;
+};
+std::vector<Rung> rungs(const std::vector<double>& ticks) {
+    std::vector<Rung> levels{{seconds_of(ticks.size(), 1), ticks}};
+    while (levels.back().values.size() > 64) {
+        const auto& finer = levels.back();
+        Rung coarser;
+        for (std::size_t i = 0; i + 4 <= finer.values.size(); i += 4) {
+            coarser.seconds.push_back(finer.seconds[i]);
+            coarser.values.push_back(*std::min_element(finer.values.begin() + static_cast<std::ptrdiff_t>(i),
+                                                       finer.values.begin() + static_cast<std::ptrdiff_t>(i + 4)));
+        }
+        levels.push_back(coarser);
+    }
+    for (auto& level : levels) {
+        const auto old = level.values.size() > 64 ? static_cast<std::ptrdiff_t>(level.values.size() - 64) : 0;
+        level.values.erase(level.values.begin(), level.values.begin() + old);
+        level.seconds.erase(level.seconds.begin(), level.seconds.begin() + old);
+    }
+    return levels;
+}
+
+ResolvedTrend closer(const std::vector<double>& ticks) {
+    const auto levels = rungs(ticks);
+    std::vector<Moments> moments;
+    for (const auto& level : levels) {
+        moments.push_back({level.seconds, {}});
+    }
+    return find_trend_closer(moments, [&](std::size_t level) { return levels[level].values; });
+}
+
+bool is_line(const ResolvedTrend& found) {
+    return found.trend.shape == Shape::linear && found.trend.p < 1e-4;
+}
+
+/// What `value` is at each second.
+std::vector<double> over(std::size_t seconds, const std::function<double(std::size_t)>& value) {
+    std::vector<double> ticks;
+    for (std::size_t i = 0; i < seconds; ++i) {
+        ticks.push_back(value(i));
+    }
+    return ticks;
+}
+
+constexpr std::size_t kFourHours = 14'400;
+
+TEST(Closer, LeakThatBeginsAfterHoursIsALineWithinMinutes) {
+    std::mt19937_64 random(5);
+    const auto values = over(kFourHours + 180, [&](std::size_t i) {
+        return 1e6 + static_cast<double>(random() % 20'000) + (i > kFourHours ? 1e4 * static_cast<double>(i - kFourHours) : 0);
+    });
+    const auto levels = rungs(values);
+    EXPECT_NE(find_trend(levels.back().seconds, levels.back().values, {}).shape, Shape::linear)
+        << "there it is half a point long";
+    const auto found = closer(values);
+    EXPECT_TRUE(is_line(found));
+    EXPECT_LT(found.level, levels.size() - 1);
+    EXPECT_NEAR(found.trend.slope.per_s, 1e4, 500);
+    const auto& seconds = levels[found.level].seconds;
+    EXPECT_NEAR(seconds.back() - seconds[found.trend.begin], 180, 32) << "dated from where it begins";
+}
+
+TEST(Closer, LeakFromTheStartIsThatOfTheWholeRun) {
+    const auto values = over(kFourHours, [](std::size_t i) { return 100.0 * static_cast<double>(i); });
+    const auto found = closer(values);
+    EXPECT_TRUE(is_line(found));
+    EXPECT_EQ(found.level, rungs(values).size() - 1);
+}
+
+TEST(Closer, LeakOnceSeenStaysSeen) {
+    std::mt19937_64 random(6);
+    auto values = over(kFourHours, [&](auto) { return 1e6 + static_cast<double>(random() % 20'000); });
+    for (std::size_t second = 1; second <= 3'600; ++second) {
+        values.push_back(1e6 + static_cast<double>(random() % 20'000) + 1e4 * static_cast<double>(second));
+        if (second >= 180 && second % 60 == 0) {
+            EXPECT_TRUE(is_line(closer(values))) << "after " << second << " s";
+        }
+    }
+}
+
+TEST(Closer, SawtoothOfHoursIsNone) {
+    for (const std::size_t period : {1'500U, 3'000U, 5'000U}) { // seen twice and more by now
+        for (std::size_t now = 2 * period + 100; now < 4 * period; now += 97) {
+            const auto found = closer(over(now, [&](std::size_t i) { return 5e6 + 1e3 * static_cast<double>(i % period); }));
+            EXPECT_FALSE(found.level + 1 < rungs(std::vector<double>(now)).size() && is_line(found))
+                << period << " s, at " << now;
+        }
+    }
+}
+
+TEST(Closer, FullCacheThatTurnsOverIsNone) {
+    for (unsigned seed = 0; seed < 40; ++seed) {
+        std::mt19937_64 random(seed);
+        double held = 0;
+        const auto found = closer(over(kFourHours, [&](std::size_t i) { // full after half an hour; then it wanders about its size
+            held += i < 1'800 ? 1'000 : (1.8e6 - held) / 600 + static_cast<double>(random() % 20'000) - 10'000;
+            return held;
+        }));
+        EXPECT_FALSE(is_line(found)) << seed;
+    }
+}
+
+TEST(Closer, NothingToReadIsNoTrend) {
+    EXPECT_EQ(find_trend_closer({}, [](std::size_t) { return std::vector<double>{}; }).trend.p, 1);
+    EXPECT_EQ(closer({1, 2, 3}).trend.p, 1);
 }
 
 TEST(Verdict, ShortHistoryIsUnknown) {

@@ -13,8 +13,8 @@ struct Forecast {
     double high = 0;
 };
 
-/// What is left divided by the growth, and by the ends of its interval: straight extrapolation, which is what a leak does. `growth` is
-/// above 0.
+/// What is left divided by the growth, and by the ends of its interval: straight extrapolation, which is what a leak does. Our own.
+/// `growth` is above 0.
 Forecast forecast(std::uint64_t limit_bytes, std::uint64_t used_bytes, const Slope& growth);
 
 } // namespace memtrace

@@ -13,18 +13,17 @@ constexpr double kMost = 0.5;        ///< of the growth: that it is put down to
 
 } // namespace
 
-ProcessJudgement judge_process(const ProcessMemory& memory) {
+ProcessJudgement judge_process(const ProcessMemory& memory, const Trend& rss) {
     ProcessJudgement judgement;
-    judgement.rss = find_trend(memory.seconds, memory.rss_bytes, {});
     if (memory.seconds.size() < kLeastPoints) {
         return judgement;
     }
     const auto grown = [&](std::span<const double> values) { // from 0: it was not read then
-        return values[judgement.rss.begin] > 0 ? values.back() - values[judgement.rss.begin] : 0;
+        return values[rss.begin] > 0 ? values.back() - values[rss.begin] : 0;
     };
     judgement.grown_bytes = grown(memory.rss_bytes);
-    const double least = std::max(kLeastBytes, kLeastShare * memory.rss_bytes[judgement.rss.begin]);
-    if (judgement.rss.p >= kP || judgement.rss.slope.low <= 0 || judgement.grown_bytes < least) {
+    const double least = std::max(kLeastBytes, kLeastShare * memory.rss_bytes[rss.begin]);
+    if (rss.p >= kP || rss.slope.low <= 0 || judgement.grown_bytes < least) {
         return judgement;
     }
     const auto put_down_to = [&](ProcessGrowth growth, double bytes) {
@@ -32,7 +31,7 @@ ProcessJudgement judge_process(const ProcessMemory& memory) {
         judgement.of_it_bytes = bytes;
     };
     const double half = kMost * judgement.grown_bytes;
-    const double live = memory.live_bytes.back() - memory.live_bytes[judgement.rss.begin];
+    const double live = memory.live_bytes.back() - memory.live_bytes[rss.begin];
     if (const double file = grown(memory.file_bytes); file >= half) {
         put_down_to(ProcessGrowth::mapped_files, file);
     } else if (const double stacks = grown(memory.stack_bytes); stacks >= half) {

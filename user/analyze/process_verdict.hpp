@@ -30,12 +30,12 @@ struct ProcessMemory {
 
 struct ProcessJudgement {
     ProcessGrowth growth = ProcessGrowth::none;
-    Trend rss;
     double grown_bytes = 0; ///< RSS, over its last regime
     double of_it_bytes = 0; ///< by what `growth` names
 };
 
 /// Growth is what a trend test sees (p < 0.01) and is worth a word: 4 MiB and 2 % at least. It is put down to what makes up half of it.
-ProcessJudgement judge_process(const ProcessMemory& memory);
+/// `rss`: the trend of `rss_bytes`. Our own.
+ProcessJudgement judge_process(const ProcessMemory& memory, const Trend& rss);
 
 } // namespace memtrace

@@ -1,6 +1,5 @@
 // Which resources nobody will give back, which are held beyond what is usual, which places acquire more and more of them, and which pools
-// are exhausted. Pure. The rules stand in
-// resource_findings.cpp; every finding carries its evidence in words.
+// are exhausted. Pure. The rules are our own and stand in resource_findings.cpp; every finding carries its evidence in words.
 #pragma once
 
 #include <cstdint>

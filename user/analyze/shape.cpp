@@ -17,6 +17,7 @@ constexpr double kRise = 0.05;          ///< p of a rise that gives a series a s
 constexpr double kSlower = 0.75;        ///< growth in the last third / that in the first
 constexpr double kFewSteps = 0.8;       ///< share of the rise that three increments make up
 constexpr double kNewHeight = 1.5;      ///< times the largest value of earlier regimes
+constexpr double kSure = 1e-5;          ///< p of a line: a shorter one would not be better
 constexpr double kSurelySlower = 2;     ///< Welch's t
 
 /// Sums of a stretch of a series, from which the least squares line through it follows.
@@ -69,14 +70,14 @@ double independent_points(std::span<const double> seconds, std::span<const doubl
     return static_cast<double>(values.size()) * (1 - lag1) / (1 + lag1);
 }
 
-struct Moments {
+struct Average {
     double mean = 0;
     double error2 = 0; ///< of the mean, squared
 };
 
-Moments moments(std::span<const double> increments) {
+Average average(std::span<const double> increments) {
     const auto n = static_cast<double>(increments.size());
-    Moments result;
+    Average result;
     for (const double value : increments) {
         result.mean += value / n;
     }
@@ -174,8 +175,8 @@ double slowdown(std::span<const double> values) {
     for (std::size_t i = 1; i < values.size(); ++i) {
         increments.push_back(values[i] - values[i - 1]);
     }
-    const auto first = moments(std::span(increments).first(third));
-    const auto last = moments(std::span(increments).last(third));
+    const auto first = average(std::span(increments).first(third));
+    const auto last = average(std::span(increments).last(third));
     const double error = std::sqrt(first.error2 + last.error2);
     if (first.mean <= 0 || first.mean - last.mean <= kSurelySlower * error) {
         return 1;
@@ -224,6 +225,71 @@ Trend find_trend(std::span<const double> seconds, std::span<const double> values
     trend.shape = shape_of(values, regime, cpu_s.size() == values.size() ? cpu_s.subspan(trend.begin) : cpu_s.first(0),
                            trend.p < kRise && trend.slope.low > 0);
     return trend;
+}
+
+namespace {
+
+/// Lowest and highest of what there was.
+struct Range {
+    double low = HUGE_VAL;
+    double high = -HUGE_VAL;
+    /// `seconds` are those of `values`, and ascend.
+    void add_before(double moment, std::span<const double> seconds, std::span<const double> values) {
+        for (std::size_t i = 0; i < values.size() && seconds[i] < moment; ++i) {
+            low = std::min(low, values[i]);
+            high = std::max(high, values[i]);
+        }
+    }
+    /// A rise from `from` to `to` is more than all that.
+    [[nodiscard]] bool is_left(double from, double to) const { return to > high && to - from > kNewHeight * (high - low); }
+};
+
+/// From a peak to what follows it, at most.
+double largest_fall(std::span<const double> values) {
+    double peak = -HUGE_VAL;
+    double fall = 0;
+    for (const double value : values) {
+        peak = std::max(peak, value);
+        fall = std::max(fall, peak - value);
+    }
+    return fall;
+}
+
+} // namespace
+
+ResolvedTrend find_trend_closer(std::span<const Moments> levels, const std::function<std::vector<double>(std::size_t)>& values) {
+    ResolvedTrend found;
+    if (levels.empty()) {
+        return found;
+    }
+    found.level = levels.size() - 1;
+    std::vector<std::vector<double>> read{values(found.level)}; // from the coarsest on
+    found.trend = find_trend(levels.back().seconds, read[0], levels.back().cpu_s);
+    if (read[0].size() < kLeastPoints) {
+        return found;
+    }
+    const auto coarsest = found.level;
+    const auto is_sure = [&] { return found.trend.shape == Shape::linear && found.trend.p < kSure; };
+    for (std::size_t level = coarsest; level-- > 1 && !is_sure();) {
+        const auto& at = levels[level].seconds;
+        Range before;
+        for (std::size_t i = 0; i < read.size(); ++i) {
+            before.add_before(at.front(), levels[coarsest - i].seconds, read[i]);
+        }
+        read.push_back(values(level));
+        const auto& newest = read.back();
+        if (!before.is_left(*std::min_element(newest.begin(), newest.end()), newest.back())) {
+            continue; // spares most figures what follows
+        }
+        auto trend = find_trend(at, newest, levels[level].cpu_s);
+        trend.p = std::min(1.0, trend.p * static_cast<double>(coarsest));
+        const double rise = newest.back() - newest[trend.begin];
+        if (trend.shape == Shape::linear && trend.p < found.trend.p && before.is_left(newest[trend.begin], newest.back()) &&
+            rise > kNewHeight * largest_fall(newest)) {
+            found = {trend, level};
+        }
+    }
+    return found;
 }
 
 } // namespace memtrace

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "analyze/growth.hpp"
 
@@ -28,10 +30,10 @@ std::optional<std::size_t> change_point(std::span<const double> seconds, std::sp
 /// increments. The ratio is 1 where the test says nothing.
 double slowdown(std::span<const double> values);
 
-/// Share of the rise from first to last that its three largest increments make up; 1 where it does not rise.
+/// Share of the rise from first to last that its three largest increments make up; 1 where it does not rise. Our own.
 double share_of_steps(std::span<const double> values);
 
-/// How often the series loses more than half of what it had grown to.
+/// How often the series loses more than half of what it had grown to. Our own.
 std::size_t falls(std::span<const double> values);
 
 /// What is judged of a series: its last regime.
@@ -46,5 +48,24 @@ struct Trend {
 /// Series of fewer than kLeastPoints have no trend.
 Trend find_trend(std::span<const double> seconds, std::span<const double> values, std::span<const double> cpu_s);
 constexpr std::size_t kLeastPoints = 8;
+
+/// The moments of a figure's points at one resolution.
+struct Moments {
+    std::span<const double> seconds;
+    std::span<const double> cpu_s; ///< as find_trend's
+};
+
+struct ResolvedTrend {
+    Trend trend;
+    std::size_t level = 0; ///< the resolution whose points it is of
+};
+
+/// As find_trend, of a figure that is known at several resolutions: the last one covers the whole run, each before it the newest quarter
+/// of that, as model/timeline's rings. In the last one a leak is no regime before it has lasted an eighth of the run. So where that one
+/// shows no sure line, the newest part is looked at more and more closely. A line there counts if it leads to a new height, rises by half
+/// as much again as the figure differed by before that part, and as it fell in it, and is the surer of the two with its p multiplied by
+/// the number of resolutions (Bonferroni). A full cache that turns over, or a sawtooth of hours, does neither. Single ticks are looked at
+/// where there is nothing else only. Our own. `values` reads a resolution.
+ResolvedTrend find_trend_closer(std::span<const Moments> levels, const std::function<std::vector<double>(std::size_t)>& values);
 
 } // namespace memtrace

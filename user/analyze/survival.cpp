@@ -11,6 +11,7 @@ constexpr double kRetained = 0.9;        ///< of those that reach the plateau
 constexpr double kSurelyRetained = 0.85; ///< at least, but for one case in twenty
 constexpr double kLeastBlocks = 10;      ///< that reached it; at the greatest age a third of that
 constexpr double kLongTime = 300; ///< in less, more blocks are needed, in proportion: lifetimes may be longer than what was seen
+constexpr double kHardly = 0.5;   ///< seen at an age, of those that were seen at twice that age
 constexpr double kWidth = 4;      ///< the plateau ends at that many times the age at which it begins
 
 double width_s(std::size_t of_class) {
@@ -69,8 +70,10 @@ Plateau find_plateau(const AgeClasses& site, const AgeClasses& others, double on
     const double record = std::max(one_record, 1.0);
     const std::size_t last = curve.last_with(kLeastBlocks * record / 3);
     const double least = kLeastBlocks * record * std::max(kLongTime / AgeClasses::age_s(last + 1), 1.0);
-    std::size_t first = 0; // how younger ones fared was not seen: readings are further apart
-    while (first < last && curve.at_risk(first) <= 0) {
+    // How the youngest fared was not seen, or hardly: readings are further apart than that age, or but a little closer. Whatever was
+    // at risk later had been so before.
+    std::size_t first = 0;
+    while (first < last && curve.at_risk(first) <= kHardly * curve.at_risk(first + 1)) {
         ++first;
     }
     Plateau plateau;

@@ -15,7 +15,8 @@ constexpr double kDefiniteP = 0.001;        ///< likewise
 constexpr double kProbableSeconds = 10;     ///< of observed growth
 constexpr double kDefiniteSeconds = 300;    ///< likewise
 constexpr double kProbableBytes = 32 << 10; ///< of growth, or ...
-constexpr double kPatientSeconds = 300;     ///< ... so long: logs and rings of some hundred entries fill up before that
+constexpr double kPatientSeconds = 300;     ///< ... so long, and ...
+constexpr double kPatientBytes = 8 << 10;   ///< ... so much: logs and rings of some hundred entries fill up before that
 constexpr double kMostlySurvive = 0.6; ///< share of its allocations still live, where ages are not known: turnover explains less
 constexpr double kSurvive = 0.9;       ///< likewise: nothing frees here
 constexpr double kDefinitelyRetained = 0.97;  ///< share of the blocks that got old
@@ -102,8 +103,9 @@ SiteJudgement judge_shape(Shape shape, bool grows) {
 }
 
 bool grew_enough(const SiteHistory& history, const Trend& trend) {
-    return history.counted != Counted::bytes || history.lasted_s >= kPatientSeconds ||
-           trend.slope.per_s * history.lasted_s >= kProbableBytes;
+    const double grown = trend.slope.per_s * history.lasted_s;
+    return history.counted != Counted::bytes || grown >= kProbableBytes ||
+           (history.lasted_s >= kPatientSeconds && grown >= kPatientBytes);
 }
 
 /// Why growth is no more than suspect; empty where it is more.

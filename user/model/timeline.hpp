@@ -10,15 +10,15 @@
 namespace memtrace {
 
 /// A cascade of rings. The first holds the newest 64 ticks, each further one the newest 64 of fourfold width: with a tick of half a second
-/// that is half a minute, two, eight, half an hour, two hours and nine. What four entries become is the smallest of them: what was held
-/// all that time. For figures that only rise (time, CPU time) that is the first of them, so entries of one number belong together.
+/// that is half a minute, two, eight, half an hour, two hours, nine, 36 and six days. What four entries become is the smallest of them:
+/// what was held all that time. For figures that only rise (time, CPU time) that is the first of them, so entries of one number belong together.
 ///
 /// Ticks are numbered from 1 by whoever owns the series, all of a process alike; ticks before the first add() count as zero. A float is
-/// good to one part in 16 million, at half the memory of an integer: at most 1.5 KiB a series, and nothing before the first add().
+/// good to one part in 16 million, at half the memory of an integer: at most 2 KiB a series, and nothing before the first add().
 template <typename T>
 class Rings {
 public:
-    static constexpr std::size_t kLevels = 6;
+    static constexpr std::size_t kLevels = 8;
     static constexpr std::size_t kEntries = 64;
     static constexpr std::uint64_t kFold = 4;
     static constexpr unsigned kFoldBits = 2;

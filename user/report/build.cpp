@@ -49,7 +49,7 @@ void add_frame(const Model& model, const Frame& frame, std::vector<ReportFrame>&
 
 } // namespace
 
-ProcessSeries::ProcessSeries(const Process& process) : level(Timeline::whole_run(process.history.ticks)) {
+ProcessSeries::ProcessSeries(const Process& process, std::size_t level) {
     const auto& history = process.history;
     const auto read = [&](const auto& rings) { return rings.read(level, history.ticks); };
     seconds = read(history.mono_ns);
@@ -63,6 +63,15 @@ ProcessSeries::ProcessSeries(const Process& process) : level(Timeline::whole_run
     stack_bytes = read(history.stack_bytes);
     cpu_s = read(history.cpu_s);
     unmatched_frees = read(history.unmatched_frees);
+}
+
+ProcessHistories::ProcessHistories(const Process& process) {
+    for (std::size_t level = 0; level <= Timeline::whole_run(process.history.ticks); ++level) {
+        levels_.emplace_back(process, level);
+    }
+    for (const auto& series : levels_) {
+        moments_.push_back({series.seconds, series.cpu_s});
+    }
 }
 
 std::vector<ReportFrame> build_stack(const Model& model, StackId id) {
@@ -133,7 +142,7 @@ void build_coverage(const Model& model, const Process& process, Report& report) 
 }
 
 void build_history(const Process& process, Report& report) {
-    ProcessSeries series(process);
+    ProcessSeries series(process, Timeline::whole_run(process.history.ticks));
     report.history = {std::move(series.seconds), std::move(series.live_bytes), std::move(series.rss_bytes)};
 }
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "analyze/shape.hpp"
 #include "model/model.hpp"
 #include "report/report.hpp"
 
@@ -20,10 +22,9 @@ std::string site_id(const Model& model, const std::string& allocator, const std:
 void build_intervals(const Process& process, double bytes, double bytes_variance, double objects, double objects_variance,
                      double (&bytes_ci95)[2], double (&objects_ci95)[2]);
 
-/// A process's histories over the whole run, as far as they reach, at the finest distance that covers it. All of one length.
+/// A process's histories in one of the rings. All of one length.
 struct ProcessSeries {
-    explicit ProcessSeries(const Process& process);
-    std::size_t level;           ///< of Rings
+    ProcessSeries(const Process& process, std::size_t level);
     std::vector<double> seconds; ///< since attaching
     std::vector<double> live_bytes;
     std::vector<double> rss_bytes;
@@ -32,6 +33,24 @@ struct ProcessSeries {
     std::vector<double> stack_bytes;
     std::vector<double> cpu_s;
     std::vector<double> unmatched_frees;
+};
+
+/// The same in each ring, from single ticks to the finest that covers the whole run, as far as rings reach.
+class ProcessHistories {
+public:
+    explicit ProcessHistories(const Process& process);
+    ProcessHistories(const ProcessHistories&) = delete;
+    ProcessHistories& operator=(const ProcessHistories&) = delete;
+    [[nodiscard]] const ProcessSeries& whole() const { return levels_.back(); }
+    [[nodiscard]] const ProcessSeries& at(std::size_t level) const { return levels_[level]; }
+    /// `read`: the figure's points of a level.
+    [[nodiscard]] ResolvedTrend trend(const std::function<std::vector<double>(std::size_t level)>& read) const {
+        return find_trend_closer(moments_, read);
+    }
+
+private:
+    std::vector<ProcessSeries> levels_; ///< never empty
+    std::vector<Moments> moments_;      ///< views of these
 };
 
 /// Allocations are watched for a part of the time only, or not at all.

@@ -53,14 +53,14 @@ ReportResource build_resource(const Model& model, const ResourceTable& table, co
 }
 
 void build_kinds(const Process& process, const std::vector<std::uint64_t>& leaked, ReportResources& out) {
-    const ProcessSeries series(process);
+    const ProcessHistories histories(process);
     const auto& kinds = process.resources.kinds();
     std::vector<double> p;
     for (std::size_t i = 0; i < kinds.size(); ++i) {
         const auto& kind = kinds[i];
         if (kind.acquired != 0) {
             const auto trend =
-                find_trend(series.seconds, kind.live_history.read(series.level, process.history.ticks), series.cpu_s);
+                histories.trend([&](std::size_t level) { return kind.live_history.read(level, process.history.ticks); }).trend;
             out.kinds.push_back({kind.name,
                                  kind.live,
                                  leaked[i],
@@ -135,32 +135,34 @@ struct JudgedSite {
 std::vector<JudgedSite> judge_resource_sites(const Process& process, const ReportResources& out,
                                              const ResourceThresholds& thresholds) {
     const auto& sites = process.resources.sites();
-    const ProcessSeries series(process);
+    const ProcessHistories histories(process);
     std::vector<std::uint32_t> tested;
-    std::vector<Trend> trends;
+    std::vector<ResolvedTrend> found;
     std::vector<double> p;
     for (std::uint32_t i = 0; i < sites.size(); ++i) {
         if (sites[i].held != 0) {
             tested.push_back(i);
-            trends.push_back(
-                find_trend(series.seconds, sites[i].held_history.read(series.level, process.history.ticks), series.cpu_s));
-            p.push_back(trends.back().p);
+            found.push_back(
+                histories.trend([&](std::size_t level) { return sites[i].held_history.read(level, process.history.ticks); }));
+            p.push_back(found.back().trend.p);
         }
     }
     p = adjusted_p_values(p);
     std::vector<JudgedSite> judged;
     for (std::size_t i = 0; i < tested.size(); ++i) {
         const auto& site = sites[tested[i]];
+        const auto& trend = found[i].trend;
+        const auto& seconds = histories.at(found[i].level).seconds;
         SiteHistory history;
         history.counted = Counted::resources;
-        history.points = series.seconds.size();
-        history.lasted_s = series.seconds.empty() ? 0 : series.seconds.back() - series.seconds[trends[i].begin];
+        history.points = seconds.size();
+        history.lasted_s = seconds.empty() ? 0 : seconds.back() - seconds[trend.begin];
         history.allocs = site.acquired;
         history.frees = site.released;
         history.live_objects = site.held;
         const bool limited = is_descriptor(process.resources.kinds()[site.kind]);
         const auto limit = limited ? ResourceLimitState{out.descriptors, out.descriptor_limit} : ResourceLimitState{};
-        judged.push_back({tested[i], judge_resource_site(history, trends[i], p[i], limit, thresholds)});
+        judged.push_back({tested[i], judge_resource_site(history, trend, p[i], limit, thresholds)});
     }
     return judged;
 }

@@ -51,8 +51,11 @@ void blame(const SitesSum& sites, ReportVerdict& verdict) {
     verdict.evidence["reason"] = worst.evidence;
 }
 
-/// The process grows, and no site is called a leak: what it grows by. Cache growth is what a site that is like a cache accounts for.
+constexpr double kMost = 0.5; ///< of the process's growth: sites that leak less do not explain it
+
+/// The process grows, and no site that leaks explains it: what it grows by. A leak stays one. Cache growth is what a site that is like a cache accounts for.
 void explain_growth(const ProcessJudgement& process, const Report& report, ReportVerdict& verdict) {
+    const auto called = verdict.class_name;
     std::string what;
     switch (process.growth) {
     case ProcessGrowth::none:
@@ -82,6 +85,9 @@ void explain_growth(const ProcessJudgement& process, const Report& report, Repor
         what = "by anonymous memory that the heap does not account for";
         break;
     }
+    if (called == "leak") {
+        verdict.class_name = called;
+    }
     const auto grown = human_bytes(static_cast<std::uint64_t>(std::max(process.grown_bytes, 0.0)));
     const auto of_it = human_bytes(static_cast<std::uint64_t>(std::max(process.of_it_bytes, 0.0)));
     const auto sentence = "resident memory grew by " + grown + ", " + of_it + " of it " + what;
@@ -89,11 +95,16 @@ void explain_growth(const ProcessJudgement& process, const Report& report, Repor
     verdict.evidence["growth"] = sentence;
 }
 
-void judge_growth(const Process& process, const SitesSum& sites, const ProcessJudgement& growth, Report& report) {
+/// `rss`: its slope, where the process grows.
+void judge_growth(const Process& process, const SitesSum& sites, const ProcessJudgement& growth, const Slope& rss,
+                  Report& report) {
     auto& verdict = report.verdict;
     const bool windowed = is_windowed(process.mode);
     if (sites.worst != nullptr) {
         blame(sites, verdict);
+        if (sites.leak.per_s < kMost * rss.per_s) { // a small leak does not hide what else there is
+            explain_growth(growth, report, verdict);
+        }
         return;
     }
     if (sites.suspect != 0) { // neither a leak nor a clean bill
@@ -117,7 +128,8 @@ void judge_growth(const Process& process, const SitesSum& sites, const ProcessJu
     }
 }
 
-void build_forecast(const Process& process, const SitesSum& sites, const ProcessJudgement& growth, Report& report) {
+void build_forecast(const Process& process, const SitesSum& sites, const ProcessJudgement& growth, const Slope& rss,
+                    Report& report) {
     const auto& memory = process.memory;
     if (memory.limit_bytes == 0) {
         return;
@@ -127,7 +139,7 @@ void build_forecast(const Process& process, const SitesSum& sites, const Process
     out.limit_bytes = memory.limit_bytes;
     out.used_bytes = memory.limit_used_bytes;
     const bool grows = growth.growth != ProcessGrowth::none && growth.growth != ProcessGrowth::mapped_files;
-    const Slope slope = grows ? growth.rss.slope : sites.leak;
+    const Slope slope = grows ? rss : sites.leak;
     if (slope.per_s <= 0) {
         return;
     }
@@ -141,12 +153,15 @@ void build_forecast(const Process& process, const SitesSum& sites, const Process
 } // namespace
 
 void build_verdict(const Process& process, Report& report) {
-    const ProcessSeries series(process);
+    const ProcessHistories histories(process);
+    const auto rss = histories.trend([&](std::size_t level) { return histories.at(level).rss_bytes; });
+    const auto& series = histories.at(rss.level);
     const auto sites = sum_up(report.sites);
     const auto growth = judge_process({series.seconds, series.live_bytes, series.rss_bytes, series.anon_bytes, series.file_bytes,
-                                       series.stack_bytes, static_cast<double>(report.totals.freed_bytes)});
-    judge_growth(process, sites, growth, report);
-    build_forecast(process, sites, growth, report);
+                                       series.stack_bytes, static_cast<double>(report.totals.freed_bytes)},
+                                      rss.trend);
+    judge_growth(process, sites, growth, rss.trend.slope, report);
+    build_forecast(process, sites, growth, rss.trend.slope, report);
     if (!report.coverage.lost.empty()) {
         report.verdict.evidence["loss"] = "some allocations were not followed: see coverage.lost";
     }

@@ -17,7 +17,7 @@ constexpr double kExplains = 0.5; ///< of a site's growth
 struct Candidate {
     const Site* site = nullptr;
     ReportSite* built = nullptr;
-    Trend trend;
+    ResolvedTrend found;
 };
 
 std::vector<Candidate> choose(std::uint64_t ticks, const std::vector<const Site*>& sites, std::vector<ReportSite>& built) {
@@ -68,10 +68,11 @@ bool may_replace(const Process& process, const ProcessSeries& series, const Site
     return rss.per_s * lasted < kExplains * grown;
 }
 
-void judge(const Process& process, const ProcessSeries& series, const AgeClasses& all_ages, double p,
+void judge(const Process& process, const ProcessHistories& histories, const AgeClasses& all_ages, double p,
            const Candidate& candidate) {
     const auto& site = *candidate.site;
-    const auto& trend = candidate.trend;
+    const auto& trend = candidate.found.trend;
+    const auto& series = histories.at(candidate.found.level);
     auto& out = *candidate.built;
     SiteHistory history;
     history.points = series.seconds.size();
@@ -108,8 +109,8 @@ void judge(const Process& process, const ProcessSeries& series, const AgeClasses
 } // namespace
 
 void judge_sites(const Process& process, const std::vector<const Site*>& sites, std::vector<ReportSite>& built) {
-    const ProcessSeries series(process);
-    const bool brief = series.seconds.size() < kLeastPoints;
+    const ProcessHistories histories(process);
+    const bool brief = histories.whole().seconds.size() < kLeastPoints;
     for (std::size_t i = 0; i < sites.size(); ++i) {
         built[i].verdict = site_verdict_name(brief ? SiteVerdict::unknown : SiteVerdict::stable);
         built[i].evidence = brief ? "too short a history" : "no lasting growth";
@@ -119,13 +120,13 @@ void judge_sites(const Process& process, const std::vector<const Site*>& sites, 
     for (auto& candidate : chosen) {
         const auto& site = *candidate.site;
         const auto live = static_cast<float>(site.live_bytes());
-        candidate.trend =
-            find_trend(series.seconds, site.live_bytes_history.read(series.level, process.history.ticks, live), series.cpu_s);
-        p.push_back(candidate.trend.p);
+        candidate.found =
+            histories.trend([&](std::size_t level) { return site.live_bytes_history.read(level, process.history.ticks, live); });
+        p.push_back(candidate.found.trend.p);
     }
     p = adjusted_p_values(p);
     for (std::size_t i = 0; i < chosen.size(); ++i) {
-        judge(process, series, process.ages, p[i], chosen[i]);
+        judge(process, histories, process.ages, p[i], chosen[i]);
     }
 }
 
