@@ -329,8 +329,8 @@ int list_threads(struct bpf_iter__task* ctx) {
 #else
     bpf_probe_read_kernel(thread.registers, sizeof(thread.registers), registers);
 #endif
-    thread.runs = bpf_core_field_exists(struct task_struct___smp, on_cpu) &&
-                  BPF_CORE_READ((struct task_struct___smp*)task, on_cpu) != 0;
+    thread.runs =
+        bpf_core_field_exists(struct task_struct___smp, on_cpu) && BPF_CORE_READ((struct task_struct___smp*)task, on_cpu) != 0;
     bpf_seq_write(ctx->meta->seq, &thread, sizeof(thread));
     return 0;
 }

@@ -14,7 +14,7 @@ constexpr double kProbableP = 0.01;         ///< likewise
 constexpr double kDefiniteP = 0.001;        ///< likewise
 constexpr double kProbableSeconds = 10;     ///< of observed growth
 constexpr double kDefiniteSeconds = 300;    ///< likewise
-constexpr double kProbableBytes = 32 << 10; ///< of growth, or ...
+constexpr double kProbableBytes = 32 << 10; ///< of growth, for `definite` too, or ...
 constexpr double kPatientSeconds = 300;     ///< ... so long, and ...
 constexpr double kPatientBytes = 8 << 10;   ///< ... so much: logs and rings of some hundred entries fill up before that
 constexpr double kMostlySurvive = 0.6; ///< share of its allocations still live, where ages are not known: turnover explains less
@@ -102,10 +102,8 @@ SiteJudgement judge_shape(Shape shape, bool grows) {
     return {};
 }
 
-bool grew_enough(const SiteHistory& history, const Trend& trend) {
-    const double grown = trend.slope.per_s * history.lasted_s;
-    return history.counted != Counted::bytes || grown >= kProbableBytes ||
-           (history.lasted_s >= kPatientSeconds && grown >= kPatientBytes);
+bool grew_much(const SiteHistory& history, const Trend& trend, double bytes) {
+    return history.counted != Counted::bytes || trend.slope.per_s * history.lasted_s >= bytes;
 }
 
 /// Why growth is no more than suspect; empty where it is more.
@@ -124,12 +122,13 @@ std::string why_suspect(const SiteHistory& history, const Trend& trend, double p
     if (!history.ages_known && survivors(history) < kMostlySurvive) {
         return history.counted == Counted::bytes ? "its blocks are freed, sooner or later" : "they are released, sooner or later";
     }
-    return grew_enough(history, trend) ? "" : little;
+    return grew_much(history, trend, history.lasted_s >= kPatientSeconds ? kPatientBytes : kProbableBytes) ? "" : little;
 }
 
-bool is_definite(const SiteHistory& history, double p) {
+bool is_definite(const SiteHistory& history, const Trend& trend, double p) {
     const bool stays = history.ages_known ? history.plateau.retained >= kDefinitelyRetained : survivors(history) >= kSurvive;
-    return stays && p < kDefiniteP && history.lasted_s >= kDefiniteSeconds && history.live_objects >= kDefiniteBlocks;
+    return stays && p < kDefiniteP && history.lasted_s >= kDefiniteSeconds && history.live_objects >= kDefiniteBlocks &&
+           grew_much(history, trend, kProbableBytes);
 }
 
 } // namespace
@@ -165,7 +164,7 @@ SiteJudgement judge_site(const SiteHistory& history, const Trend& trend, double 
         judgement.evidence += reason;
         return judgement;
     }
-    judgement.verdict = is_definite(history, p) ? SiteVerdict::definite : SiteVerdict::probable;
+    judgement.verdict = is_definite(history, trend, p) ? SiteVerdict::definite : SiteVerdict::probable;
     judgement.evidence += describe_survival(history);
     return judgement;
 }

@@ -152,7 +152,8 @@ Result<ProcessInfo> read_process_info(std::int32_t pid) {
     }
     RootPrefix(pid).strip(info.exe);
     if (is_valgrind(info.exe)) {
-        return fail("process " + std::to_string(pid) + " runs under Valgrind, where a probe would end it: run the program without it");
+        return fail("process " + std::to_string(pid) +
+                    " runs under Valgrind, where a probe would end it: run the program without it");
     }
     if (auto text = read_file(proc_path(pid, "cmdline"))) {
         std::istringstream arguments(*text);
