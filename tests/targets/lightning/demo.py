@@ -28,7 +28,9 @@ def watch(path, out):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         ask(path, out)
-    except OSError as error:  # the server went while it was asked
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the server went while it was asked
+    except OSError as error:
         print(f"watch: {error}", file=sys.stderr)
     return 0
 
