@@ -1,21 +1,10 @@
 // Leaks a block and maps a page, which it gives back, from --stacks N (default 15000) places that differ in their stacks.
 #include <sys/mman.h>
 
-#include "truth.h"
+#include "ways.h"
 
 enum { kBits = 14, kPage = 4096 };
 
-static void use(unsigned way, int bits);
-
-// Two of them, so that each bit of `way` is a place in the stack.
-static LEAKING void left(unsigned way, int bits) {
-    use(way, bits);
-    truth_opaque(0);
-}
-static LEAKING void right(unsigned way, int bits) {
-    use(way, bits);
-    truth_opaque(0);
-}
 static LEAKING void leak_at_last(void) {
     TRUTH_HERE(site);
     truth_alloc(&site, malloc(truth_opaque(48)), 48);
@@ -25,16 +14,9 @@ static LEAKING void map_at_last(void) {
     truth_check(page != MAP_FAILED, "mmap");
     munmap(page, kPage);
 }
-static LEAKING void use(unsigned way, int bits) {
-    if (bits == 0) {
-        leak_at_last();
-        map_at_last();
-    } else if (way & 1) {
-        left(way >> 1, bits - 1);
-    } else {
-        right(way >> 1, bits - 1);
-    }
-    truth_opaque(0);
+static LEAKING void at_the_end(void) {
+    leak_at_last();
+    map_at_last();
 }
 
 int main(int argc, char** argv) {
@@ -42,7 +24,7 @@ int main(int argc, char** argv) {
     truth_check(stacks <= 1 << kBits, "so many ways");
     truth_ready(argc, argv);
     for (unsigned way = 0; way < stacks; way++) {
-        use(way, kBits);
+        go_by(way, kBits);
     }
     truth_finish(TRUTH_LIVE);
 }

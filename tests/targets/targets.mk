@@ -66,6 +66,7 @@ $(OUT)/targets/leak_rust $(OUT)/targets/leak_rust_v0: $(OUT)/targets/%: tests/ta
 # What is included beside truth.h.
 $(patsubst %,$(OUT)/targets/%,churn8 cross_thread_free exception_crew hostile spin use_malloc): tests/targets/crew.h
 $(patsubst %,$(OUT)/targets/%,dlopen_late exec_self fork_child hostile spin): tests/targets/self.h
+$(patsubst %,$(OUT)/targets/%,many_stacks told_stacks): tests/targets/ways.h
 $(patsubst %,$(OUT)/targets/%,liballocator.so own_malloc): tests/targets/arena.h
 $(OUT)/targets/told_heap_stripped: tests/targets/told_heap.c
 $(OUT)/targets/told_alloc_only: tests/targets/told_plain.c

@@ -12,17 +12,17 @@ namespace memtrace {
 namespace {
 
 TEST(WritableWords, MappingsThatPointersMayLieIn) {
-    const auto found = parse_word_mappings("5000-6000 r--p 00000000 fe:00 7 /bin/x\n"
-                                           "6000-7000 r-xp 00001000 fe:00 7 /bin/x\n"
-                                           "7000-8000 rw-p 00002000 fe:00 7 /bin/x\n"
-                                           "9000-a000 rw-p 00000000 00:00 0 [heap]\n"
-                                           "b000-c000 ---p 00000000 00:00 0\n"
-                                           "c000-f000 rw-p 00000000 00:00 0\n"
-                                           "f000-10000 r--p 00000000 00:00 0\n"
-                                           "20000-21000 rw-s 00000000 00:01 9 /dev/shm/y\n"
-                                           "nonsense\n"
-                                           "30000-33000 rw-p 00000000 00:00 0 [stack]\n"
-                                           "40000-41000 r--p 00000000 00:00 0 [vvar]\n");
+    const auto found = word_mappings(parse_maps("5000-6000 r--p 00000000 fe:00 7 /bin/x\n"
+                                                "6000-7000 r-xp 00001000 fe:00 7 /bin/x\n"
+                                                "7000-8000 rw-p 00002000 fe:00 7 /bin/x\n"
+                                                "9000-a000 rw-p 00000000 00:00 0 [heap]\n"
+                                                "b000-c000 ---p 00000000 00:00 0\n"
+                                                "c000-f000 rw-p 00000000 00:00 0\n"
+                                                "f000-10000 r--p 00000000 00:00 0\n"
+                                                "20000-21000 rw-s 00000000 00:01 9 /dev/shm/y\n"
+                                                "nonsense\n"
+                                                "30000-33000 rw-p 00000000 00:00 0 [stack]\n"
+                                                "40000-41000 r--p 00000000 00:00 0 [vvar]\n"));
     ASSERT_EQ(found.size(), 6U);
     EXPECT_EQ(found[0].start, 0x7000U);
     EXPECT_TRUE(found[1].break_heap);

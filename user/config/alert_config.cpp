@@ -304,24 +304,8 @@ Result<std::optional<AlertConfig>> parse_alert_config(std::string_view text, con
 }
 
 Result<AlertConfig> read_alert_config(const std::vector<std::string>& files) {
-    AlertConfig config;
-    std::string found;
-    for (const auto& file : files) {
-        const auto text = read_config_file(file);
-        auto parsed = text ? parse_alert_config(*text, file) : Result<std::optional<AlertConfig>>(tl::unexpected(text.error()));
-        if (!parsed) {
-            return tl::unexpected(parsed.error());
-        }
-        if (!*parsed) {
-            continue;
-        }
-        if (!found.empty()) {
-            return fail(std::string(file).append(": alerts are configured in ").append(found).append(" already"));
-        }
-        found = file;
-        config = std::move(**parsed);
-    }
-    return config;
+    auto config = read_from_one_file(files, parse_alert_config, "alerts are configured");
+    return config ? Result<AlertConfig>(std::move(*config).value_or(AlertConfig())) : tl::unexpected(config.error());
 }
 
 } // namespace memtrace

@@ -1,7 +1,8 @@
 #include "config/resource_config.hpp"
 
 #include <charconv>
-#include <cmath>
+#include <limits>
+#include <system_error>
 
 #include "base/clock.hpp"
 #include "config/config_file.hpp"
@@ -13,24 +14,25 @@ namespace {
 
 constexpr double kMaxFactor = 1e6;
 
-void read_count(TomlTable& table, const char* key, std::uint64_t& to) {
-    if (const auto text = table.value(key)) {
-        std::uint32_t count = 0;
-        const auto* const end = text->data() + text->size();
-        const auto [parsed, problem] = std::from_chars(text->data(), end, count);
-        problem == std::errc() && parsed == end&& count != 0 ? void(to = count) : table.complain(key, "is no number from 1 on");
+/// `to` stays as it is where the key is absent, or its value none of these; `are`: in words.
+template <typename Number, typename To>
+void read_number(TomlTable& table, const char* key, Number most, const char* are, To& to) {
+    const auto text = table.value(key);
+    if (!text) {
+        return;
+    }
+    Number number = 0;
+    const auto* const end = text->data() + text->size();
+    const auto [parsed, problem] = std::from_chars(text->data(), end, number);
+    if (problem == std::errc() && parsed == end && number >= 1 && number <= most) {
+        to = number;
+    } else {
+        table.complain(key, are);
     }
 }
 
-void read_factor(TomlTable& table, const char* key, double& to) {
-    if (const auto text = table.value(key)) {
-        double factor = 0;
-        const auto* const end = text->data() + text->size();
-        const auto [parsed, problem] = std::from_chars(text->data(), end, factor);
-        problem == std::errc() && parsed == end&& factor >= 1 && factor <= kMaxFactor
-            ? void(to = factor)
-            : table.complain(key, "is no number from 1 to 1000000");
-    }
+void read_count(TomlTable& table, const char* key, std::uint64_t& to) {
+    read_number(table, key, std::numeric_limits<std::uint32_t>::max(), "is no number from 1 on", to);
 }
 
 } // namespace
@@ -52,7 +54,7 @@ Result<std::optional<ResourceThresholds>> parse_resource_config(std::string_view
     const auto least_settle = out.settle_ns;
     auto busy_ns = static_cast<std::uint64_t>(out.busy_s) * kNanosPerSecond;
     read_count(table, "min_released", out.min_released);
-    read_factor(table, "factor", out.factor);
+    read_number(table, "factor", kMaxFactor, "is no number from 1 to 1000000", out.factor);
     table.duration("min_age", out.min_age_ns);
     table.duration("settle", out.settle_ns);
     read_count(table, "sure_released", out.sure_released);
@@ -67,22 +69,8 @@ Result<std::optional<ResourceThresholds>> parse_resource_config(std::string_view
 }
 
 Result<ResourceThresholds> read_resource_config(const std::vector<std::string>& files) {
-    std::optional<ResourceThresholds> found;
-    std::string where;
-    for (const auto& file : files) {
-        const auto text = read_config_file(file);
-        auto parsed =
-            text ? parse_resource_config(*text, file) : Result<std::optional<ResourceThresholds>>(tl::unexpected(text.error()));
-        if (!parsed) {
-            return tl::unexpected(parsed.error());
-        }
-        if (*parsed && found) {
-            return fail(std::string(file).append(": [resources] is in ").append(where).append(" already"));
-        }
-        where = *parsed ? file : where;
-        found = *parsed ? *parsed : found;
-    }
-    return found.value_or(ResourceThresholds{});
+    const auto said = read_from_one_file(files, parse_resource_config, "[resources] is");
+    return said ? Result<ResourceThresholds>(said->value_or(ResourceThresholds{})) : tl::unexpected(said.error());
 }
 
 } // namespace memtrace

@@ -47,7 +47,11 @@ bool parse_line(std::string_view line, Mapping& mapping) {
         return false;
     }
     const auto permissions = take_field(line);
-    mapping.executable = permissions.size() >= 3 && permissions[2] == 'x';
+    if (permissions.size() >= 3) {
+        mapping.readable = permissions[0] == 'r';
+        mapping.writable = permissions[1] == 'w';
+        mapping.executable = permissions[2] == 'x';
+    }
     if (!parse_number(take_field(line), 16, mapping.file_offset) || !parse_pair(take_field(line), ':', major, minor) ||
         !parse_number(take_field(line), 10, mapping.file.inode)) {
         return false;

@@ -22,6 +22,8 @@ struct Mapping {
     std::uint64_t start = 0;
     std::uint64_t end = 0;
     std::uint64_t file_offset = 0;
+    bool readable = false;
+    bool writable = false;
     bool executable = false;
     FileIdentity file;
     std::string

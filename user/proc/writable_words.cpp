@@ -50,26 +50,16 @@ std::uint64_t used_from(const WordMapping& mapping, const std::vector<std::uint6
 
 } // namespace
 
-std::vector<WordMapping> parse_word_mappings(std::string_view maps) {
+std::vector<WordMapping> word_mappings(const std::vector<Mapping>& mappings) {
     std::vector<WordMapping> found;
     std::uint64_t guard_end = 0;
-    while (!maps.empty()) {
-        const auto end = std::min(maps.find('\n'), maps.size());
-        const auto line = maps.substr(0, end);
-        maps.remove_prefix(std::min(end + 1, maps.size()));
-        const auto dash = line.find('-');
-        const auto blank = line.find(' ');
-        if (dash == std::string_view::npos || blank == std::string_view::npos || dash > blank || line.size() < blank + 5) {
-            continue; // no "7f00-7f10 rw-p 00000000 00:00 0   [stack]"
-        }
-        WordMapping mapping{hex(line.substr(0, dash)), hex(line.substr(dash + 1, blank - dash - 1)), line.ends_with("[heap]"),
-                            line.ends_with("[stack]")};
-        const auto access = line.substr(blank + 1, 4);
-        const bool nameless = line.find_first_of("/[") == std::string_view::npos;
-        mapping.stack = mapping.stack || (nameless && guard_end == mapping.start);
-        guard_end = nameless && access == "---p" ? mapping.end : 0;
-        if (access[0] == 'r' && (access[1] == 'w' || nameless)) {
-            found.push_back(mapping);
+    for (const auto& mapping : mappings) {
+        const bool nameless = mapping.path.empty();
+        const bool stack = mapping.path == "[stack]" || (nameless && guard_end == mapping.start);
+        const bool guard = nameless && !mapping.readable && !mapping.writable && !mapping.executable;
+        guard_end = guard ? mapping.end : 0;
+        if (mapping.readable && (mapping.writable || nameless)) {
+            found.push_back({mapping.start, mapping.end, mapping.path == "[heap]", stack});
         }
     }
     return found;
@@ -78,7 +68,7 @@ std::vector<WordMapping> parse_word_mappings(std::string_view maps) {
 Result<std::vector<WordRange>> read_writable_words(std::int32_t pid, const std::vector<std::uint64_t>& stack_pointers,
                                                    std::uint64_t most_bytes) {
     const auto directory = "/proc/" + std::to_string(pid);
-    const auto maps = read_file(directory + "/maps");
+    const auto maps = read_maps(pid);
     const UniqueFd pages(::open((directory + "/pagemap").c_str(), O_RDONLY | O_CLOEXEC));
     if (!maps || !pages) {
         return fail("cannot look at the memory of process " + std::to_string(pid));
@@ -86,7 +76,7 @@ Result<std::vector<WordRange>> read_writable_words(std::int32_t pid, const std::
     std::vector<WordRange> ranges;
     std::uint64_t mapped = 0;
     std::uint64_t bytes = 0;
-    for (const auto& mapping : parse_word_mappings(*maps)) {
+    for (const auto& mapping : word_mappings(*maps)) {
         mapped += mapping.end - mapping.start;
         if (mapped > kMostMapped) {
             return fail("too much is mapped");

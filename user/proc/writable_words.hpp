@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "proc/maps.hpp"
 
 namespace memtrace {
 
@@ -23,8 +24,8 @@ struct WordMapping {
     bool stack = false; ///< of a thread: named so, or behind a guard
 };
 
-/// Those that pointers may lie in, ascending: what is writable, and what is readable and of no file. By the text of /proc/PID/maps.
-std::vector<WordMapping> parse_word_mappings(std::string_view maps);
+/// Those that pointers may lie in, ascending: what is writable, and what is readable and of no file.
+std::vector<WordMapping> word_mappings(const std::vector<Mapping>& mappings);
 
 /// Of all of them what is in memory, but of stacks what lies below the lowest of `stack_pointers` there. An error where that is more than
 /// `most_bytes`, where not all of it can be read, or some of it is swapped out.
